@@ -1,0 +1,1 @@
+"""Conversations: reading, merging, checking and writing training data."""

@@ -1,0 +1,229 @@
+"""Reads files of rows: a JSON array, JSON lines or a result file, told apart by what is in the file.
+
+Whatever the file's size, what is held of it is a few rows.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import orjson
+
+from agent_sft.data.compressed import open_bytes
+from agent_sft.data.elements import CHUNK, EXPECTED, MAX_ROW_BYTES, Elements
+from agent_sft.data.jsontext import is_exact, loads_any, loads_exactly
+from agent_sft.errors import UserError
+
+Layout = Literal["array", "lines"]
+
+ROW_KEY = "conversations"
+LONE_KEYS = (ROW_KEY, "messages", "input", "prompt", "instruction", "question", "query")
+"""What an object has that is the only row of its file."""
+
+RESULT_FILES = {"simulations": "simulation", "samples": "sample"}
+"""Objects around an array that holds the rows: its key, and what one of its elements is called."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of an open file. Iterating yields the row number, from 1, and the row; once."""
+
+    layout: Layout
+    rows: Iterator[tuple[int, Any]]
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        return self.rows
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield the number, from 1, and the content of every row of a file.
+
+    Of a result file (an object with an array of `simulations` or `samples`) each element is a row, which has the
+    rest of the object beside it: `{"simulation": {...}, "info": {...}, ...}`.
+
+    Raises:
+        UserError: the file is missing, empty, not JSON (with line and column), cut off, or holds something
+            else than rows. A damaged row is met when the rows before it were yielded.
+    """
+    yield from open_rows(path)
+
+
+def open_rows(path: Path) -> Rows:
+    """Open a file of rows and find its layout. Raises what `read_rows` raises."""
+    stream = open_bytes(path)
+    try:
+        return _open(str(path), stream)
+    except BaseException:
+        stream.close()
+        raise
+
+
+def _open(where: str, stream: IO[bytes]) -> Rows:
+    first, blank_lines = _first_line(stream)
+    if not first.strip():
+        raise UserError("the file is empty", where=where, fix=EXPECTED)
+    row = _loads_or_none(first) if first.lstrip().startswith(b"{") else None
+    if isinstance(row, dict) and not any(isinstance(row.get(key), list) for key in RESULT_FILES):
+        return Rows("lines", _lines(where, stream, first, blank_lines))
+    elements = Elements(stream, where, first, blank_lines)
+    mark = elements.next_mark()
+    if mark == b"[":
+        rows = _array(where, elements)
+        # The first row is read here, so that a file of something else is told from the start.
+        return Rows("array", _closing(stream, _with_first(next(rows), rows)))
+    if mark == b"{":
+        return Rows("lines", _closing(stream, _object(where, elements)))
+    value = _parse(where, elements.rest().strip(), blank_lines + 1)
+    raise UserError(f"holds {describe(value)} instead of conversations", where=where, fix=EXPECTED)
+
+
+def _first_line(stream: IO[bytes]) -> tuple[bytes, int]:
+    """Return the first line that is not blank, without a byte order mark, and how many came before it.
+
+    What is longer than a row is cut: the rest is still to be read.
+    """
+    blank = 0
+    while line := stream.readline(CHUNK):
+        content = line.removeprefix(codecs.BOM_UTF8) if blank == 0 else line
+        if content.lstrip().startswith(b"{") and not line.endswith(b"\n"):
+            content += stream.readline(MAX_ROW_BYTES)
+        if content.strip():
+            return content, blank
+        blank += 1
+    return b"", blank
+
+
+def _closing(stream: IO[bytes], rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    with stream:
+        yield from rows
+
+
+def _with_first(first: tuple[int, Any], rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    yield first
+    yield from rows
+
+
+def _lines(where: str, stream: IO[bytes], first: bytes, blank_lines: int) -> Iterator[tuple[int, Any]]:
+    with stream:
+        line, line_number, number = first, blank_lines + 1, 1
+        row = _parse_row(where, line, line_number, number)
+        while following := stream.readline(MAX_ROW_BYTES + 1):
+            line_number += 1
+            if not following.strip():
+                continue
+            yield number, row
+            number += 1
+            row = _parse_row(where, following, line_number, number)
+        if number == 1:
+            _check_lone_object(where, row)
+        yield number, row
+
+
+def _array(where: str, elements: Elements) -> Iterator[tuple[int, Any]]:
+    found = False
+    held: list[tuple[int, Any]] = []
+    for number, row in elements.array():
+        if found:
+            yield number, row
+            continue
+        held.append((number, row))
+        found = isinstance(row, dict)
+        if found or len(held) > _ODD_ROWS:
+            found = True
+            yield from held
+            held = []
+    elements.end()
+    if found:
+        return
+    if not held:
+        raise UserError("the array holds no rows", where=where, fix=EXPECTED)
+    what = f"is an array whose first element is {describe(held[0][1])}, not a conversation"
+    raise UserError(what, where=where, fix=EXPECTED)
+
+
+_ODD_ROWS = 1000
+"""How many elements that are no objects are held back until the first that is one."""
+
+
+def _object(where: str, elements: Elements) -> Iterator[tuple[int, Any]]:
+    """Yield the rows of a result file, or the object itself where it is the only row."""
+    head: dict[str, Any] = {}
+    streamed = False
+    for key, value in elements.members(RESULT_FILES):
+        if key in RESULT_FILES and isinstance(value, Iterator):
+            streamed = True
+            for number, row in value:
+                yield number, {RESULT_FILES[key]: row, **head}
+        elif key in head:
+            raise UserError(f"holds an object with the key '{key}' twice", where=where)
+        else:
+            head[key] = value
+    elements.end()
+    if not streamed:
+        _check_lone_object(where, head)
+        yield 1, head
+
+
+def _check_lone_object(where: str, value: Any) -> None:
+    if isinstance(value, dict) and not any(key in value for key in LONE_KEYS):
+        keys = ", ".join(f"'{key}'" for key in list(value)[:5]) or "none"
+        raise UserError(f"holds one JSON object that is no conversation (its keys: {keys})", where=where, fix=EXPECTED)
+
+
+def _loads_or_none(line: bytes) -> Any:
+    try:
+        return loads_any(line)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _parse_row(where: str, line: bytes, line_number: int, number: int) -> Any:
+    if len(line) > MAX_ROW_BYTES:
+        what = f"is longer than {MAX_ROW_BYTES >> 20} MB, which no conversation is"
+        raise UserError(what, where=f"{where}, row {number}, line {line_number}", fix="take it out, or split it")
+    value = _parse(where, line.rstrip(), line_number, ends=line.endswith(b"\n"), number=number)
+    if not is_exact(line, value):
+        try:
+            return loads_exactly(line)
+        except ValueError as error:
+            raise UserError(f"holds {error}", where=f"{where}, row {number}, line {line_number}") from error
+    return value
+
+
+def _parse(where: str, data: bytes, first_line: int, *, ends: bool = False, number: int | None = None) -> Any:
+    """Parse `data`, which begins at the line `first_line`; `ends` says that more follows on the next line."""
+    try:
+        return loads_any(data)
+    except orjson.JSONDecodeError as error:
+        row = "" if number is None else f"row {number}, "
+        raise _not_json(where, data, error, first_line, "line" if ends else "file", row) from error
+
+
+def _not_json(
+    where: str, data: bytes, error: orjson.JSONDecodeError, first_line: int, unit: str, row: str
+) -> UserError:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as undecodable:
+        line = first_line + data.count(b"\n", 0, undecodable.start)
+        what = f"is not UTF-8 text: byte 0x{data[undecodable.start]:02x}"
+        return UserError(what, where=f"{where}, {row}line {line}", fix="save it as UTF-8")
+    place = f"{where}, {row}line {first_line + error.lineno - 1}, column {error.colno}"
+    if error.pos >= len(error.doc.rstrip()) and data.lstrip()[:1] in (b"[", b"{"):
+        thing = "array" if data.lstrip().startswith(b"[") else "object"
+        return UserError(f"the JSON {thing} is cut off: the {unit} ends in the middle of it", where=place)
+    constant = next((name for name in ("NaN", "Infinity") if error.doc.startswith(name, error.pos)), None)
+    message = f"JSON has no {constant}" if constant else error.msg
+    return UserError(f"not JSON: {message}", where=place, fix=EXPECTED)
+
+
+def describe(value: Any) -> str:
+    """Return what a JSON value is, in words."""
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "an array", dict: "an object"}
+    return names[type(value)]

@@ -1,0 +1,92 @@
+"""Files that are either whole or not there: atomic writes, digests, JSON."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from agent_sft.errors import UserError
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside `path` for writing bytes; flush and rename it onto `path` at the end.
+
+    When the block raises, `path` keeps what it held before and the temporary file is removed.
+    The parent folder is made if it is missing.
+
+    Raises:
+        UserError: the disk is full, or the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` in one step (see `atomic_writer`)."""
+    with atomic_writer(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON in one step. Keys that are not strings are made strings."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+    write_atomic(path, orjson.dumps(value, option=options))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of our own or an engine's; None where it is missing, empty or damaged."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
+        return None
+
+
+def digest_file(path: Path) -> str:
+    """Return `sha256:` and the hexadecimal digest of a file's content."""
+    with path.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def digest_value(value: Any) -> str:
+    """Return the digest of a JSON-able value, the same whatever the order of its keys."""
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    return f"sha256:{hashlib.sha256(orjson.dumps(value, option=options)).hexdigest()}"
+
+
+def unwritable(path: Path, error: OSError) -> UserError:
+    """Turn the system's refusal to write `path` into an error that says what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError("no space left on the disk", where=str(path), fix="free some space, then run it again")
+    return UserError(f"cannot be written: {error.strerror}", where=str(path), fix="choose another place")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
