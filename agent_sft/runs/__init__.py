@@ -1,0 +1,1 @@
+"""Run directories: stamps, attempts, journal, lock and child processes."""

@@ -1,0 +1,89 @@
+"""One process holds a run; a second one is told who."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from agent_sft.errors import UserError
+from agent_sft.files import unwritable
+from agent_sft.runs.processes import is_alive, process_started
+
+CLEANUP_SECONDS = 10.0
+"""How long the keeper of a killed process may take to end what that process had started."""
+
+
+@contextmanager
+def run_lock(path: Path) -> Iterator[int]:
+    """Hold the lock file `path`; yield its descriptor, for children that must be gone before it is free.
+
+    The lock is the kernel's: it ends with its holder, so there is nothing to clean up after a crash. The
+    file's content only says who holds it.
+
+    Raises:
+        UserError: another living process holds it, or the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        _acquire(descriptor, path)
+        _write_holder(descriptor, path)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_holder(descriptor: int, path: Path) -> None:
+    holder = {
+        "pid": os.getpid(),
+        "started": process_started(os.getpid()),
+        "host": socket.gethostname(),
+        "command": " ".join(sys.argv),
+    }
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, orjson.dumps(holder), 0)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _acquire(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + CLEANUP_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            holder = _holder(descriptor)
+            # A dead holder's children are being killed by their keeper, which keeps the lock until they are gone.
+            dead = holder.get("host") == socket.gethostname() and not is_alive(
+                int(holder.get("pid", 0)), float(holder.get("started") or 0)
+            )
+            if not dead or time.monotonic() > deadline:
+                raise UserError(
+                    f"this run is held by process {holder.get('pid', 'unknown')} on {holder.get('host', 'unknown')}"
+                    f" ({holder.get('command', 'unknown command')})",
+                    where=str(path.parent),
+                    fix="wait for it to end, stop it, or choose another --output-dir",
+                ) from None
+            time.sleep(0.05)
+
+
+def _holder(descriptor: int) -> dict[str, Any]:
+    try:
+        value = orjson.loads(os.pread(descriptor, 65536, 0))
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
