@@ -1,0 +1,1 @@
+"""Configuration models: one place, every field documented."""

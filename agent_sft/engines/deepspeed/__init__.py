@@ -1,0 +1,1 @@
+"""DeepSpeed: the configurations that LLaMA-Factory trains under."""

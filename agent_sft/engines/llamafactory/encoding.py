@@ -1,0 +1,193 @@
+"""The tokens that LLaMA-Factory trains on, and those that carry loss, asked of LLaMA-Factory itself."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from agent_sft.engines.environments import call_inside
+from agent_sft.engines.llamafactory.facts import INSIDE
+
+PROGRAM = INSIDE / "encode.py"
+
+ENCODING_KEYS = (
+    "add_special_tokens",
+    "add_tokens",
+    "cache_dir",
+    "cutoff_len",
+    "default_system",
+    "enable_thinking",
+    "mask_history",
+    "model_name_or_path",
+    "model_revision",
+    "neat_packing",
+    "new_special_tokens_config",
+    "packing",
+    "preserve_thinking",
+    "resize_vocab",
+    "split_special_tokens",
+    "template",
+    "tool_format",
+    "train_on_prompt",
+    "trust_remote_code",
+    "use_fast_tokenizer",
+)
+"""LLaMA-Factory's settings that decide which tokens a conversation becomes, and which of them carry loss."""
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """A row as a training gets it, after truncation."""
+
+    row: int
+    """Line of the data file, from 1."""
+    ids: tuple[int, ...] = ()
+    labels: tuple[int, ...] = ()
+    """The id again where it carries loss, -100 elsewhere."""
+    pieces: tuple[tuple[str, int], ...] = ()
+    """The text, cut between tokens, and how many tokens each piece has; only where it was asked for."""
+    error: str | None = None
+    """Why LLaMA-Factory does not train on it."""
+
+    @property
+    def loss_tokens(self) -> int:
+        """Tokens that carry loss."""
+        return sum(label >= 0 for label in self.labels)
+
+
+@dataclass(frozen=True)
+class TurnCounts:
+    """The tokens of a row before any truncation."""
+
+    row: int
+    """Line of the data file, from 1."""
+    pairs: tuple[tuple[int, int], ...] = ()
+    """Tokens of each prompt and its answer. The first prompt includes the system text and the tools."""
+    head: int = 0
+    """Tokens of the system text and the tools."""
+    extra: int = 0
+    """Tokens that stand outside of all pairs."""
+    error: str | None = None
+    """Why LLaMA-Factory does not train on it."""
+
+    @property
+    def total(self) -> int:
+        """All tokens of the row."""
+        return self.extra + sum(prompt + answer for prompt, answer in self.pairs)
+
+    @property
+    def loss_tokens(self) -> int:
+        """Tokens of all answers."""
+        return sum(answer for _, answer in self.pairs)
+
+
+@dataclass(frozen=True)
+class EncodingFacts:
+    """What was learned about the settings on the way."""
+
+    rows: int
+    """Rows that were looked at."""
+    cutoff: int
+    """Tokens that a row may have: `cutoff_len`, one less where rows are packed."""
+    efficient_eos: bool
+    """Whether the template ends a turn with the token that begins the next one."""
+    seconds: float
+    """Time spent on the rows, without starting the engine."""
+
+
+def encoding_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of LLaMA-Factory's settings that decide on tokens and loss."""
+    return {key: arguments[key] for key in ENCODING_KEYS if key in arguments}
+
+
+@contextmanager
+def encoded_rows(
+    python: Path,
+    folder: Path,
+    dataset: str,
+    settings: Mapping[str, Any],
+    *,
+    rows: Collection[int] | None = None,
+    pieces: bool = False,
+) -> Iterator[tuple[EncodingFacts, Iterator[EncodedRow]]]:
+    """Encode rows of a prepared dataset as a training by these settings encodes them.
+
+    Starting the engine takes some 10 s. Rows are read back one at a time: memory does not grow with the data.
+
+    Args:
+        python: the train environment's.
+        folder: holds the data as JSON lines, and the `dataset_info.json` that declares them.
+        dataset: its name there.
+        settings: LLaMA-Factory's; those that do not bear on tokens are left out.
+        rows: line numbers, from 1; all when None.
+        pieces: also give the text, cut between tokens.
+
+    Raises:
+        WorkFailed: the model's tokenizer or a setting cannot be used.
+    """
+    what = "pieces" if pieces else "tokens"
+    with _run(python, folder, dataset, settings, what, rows) as (facts, found):
+        yield facts, (_encoded(line) for line in found)
+
+
+@contextmanager
+def counted_turns(
+    python: Path,
+    folder: Path,
+    dataset: str,
+    settings: Mapping[str, Any],
+    *,
+    rows: Collection[int] | None = None,
+) -> Iterator[tuple[EncodingFacts, Iterator[TurnCounts]]]:
+    """Count the tokens of every turn of a prepared dataset, before truncation.
+
+    With a template for reasoning and `mask_history`, LLaMA-Factory takes the reasoning out of all but the last
+    answer; it is counted here, so that the counts hold for a conversation that ends with any of its turns.
+
+    Args and errors are those of `encoded_rows`.
+    """
+    with _run(python, folder, dataset, settings, "counts", rows) as (facts, found):
+        yield facts, (_counted(line) for line in found)
+
+
+@contextmanager
+def _run(
+    python: Path, folder: Path, dataset: str, settings: Mapping[str, Any], what: str, rows: Collection[int] | None
+) -> Iterator[tuple[EncodingFacts, Iterator[dict[str, Any]]]]:
+    with tempfile.TemporaryDirectory(prefix="agent-sft-") as scratch:
+        output = Path(scratch) / "rows.jsonl"
+        order = {
+            "settings": {**encoding_settings(settings), "dataset": dataset, "dataset_dir": str(folder.absolute())},
+            "output": str(output),
+            "what": what,
+            "rows": None if rows is None else sorted(rows),
+        }
+        facts = call_inside(python, PROGRAM, payload=order)
+        with output.open("rb") as lines:
+            yield EncodingFacts(**facts), map(orjson.loads, lines)
+
+
+def _encoded(line: dict[str, Any]) -> EncodedRow:
+    return EncodedRow(
+        row=line["row"],
+        ids=tuple(line.get("ids", ())),
+        labels=tuple(line.get("labels", ())),
+        pieces=tuple((text, count) for text, count in line.get("pieces", ())),
+        error=line.get("error"),
+    )
+
+
+def _counted(line: dict[str, Any]) -> TurnCounts:
+    return TurnCounts(
+        row=line["row"],
+        pairs=tuple((prompt, answer) for prompt, answer in line.get("pairs", ())),
+        head=line.get("head", 0),
+        extra=line.get("extra", 0),
+        error=line.get("error"),
+    )

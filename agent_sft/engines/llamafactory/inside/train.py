@@ -1,0 +1,114 @@
+"""Trains by a LLaMA-Factory YAML, through LLaMA-Factory's own `run_exp`, and tells how far it is.
+
+Usage: train.py SETTINGS.yaml ATTEMPT_DIR
+
+Files in ATTEMPT_DIR, written by the first process of this machine:
+    training.json  when the first step is about to begin: examples, steps, step it goes on from
+    parity.json    before the model is loaded, where it was asked for: what `parity.py` found
+    outcome.json   when training ends: steps done, steps wanted, whether it was asked to stop
+and read by it:
+    parity.order.json  the rows to compare, and whether a difference is allowed; a difference that is not ends it
+    stop           its presence asks all processes to save a checkpoint after this step and to end
+"""
+
+import ctypes
+import json
+import os
+import runpy
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+import yaml
+from llamafactory.train.tuner import run_exp
+from transformers import TrainerCallback
+
+PR_SET_PDEATHSIG = 1
+
+
+def write(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON file in one step."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value))
+    temporary.replace(path)
+
+
+class Supervised(TrainerCallback):  # type: ignore[misc]
+    """Reports to the supervisor and stops, all processes at the same step, when it asks."""
+
+    def __init__(self, attempt: Path) -> None:
+        self.attempt = attempt
+        self.reports = int(os.environ.get("LOCAL_RANK", "0")) == 0
+        self.stopping = False
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        if self.reports:
+            write(self.attempt / name, value)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell what is about to be trained on."""
+        loaders = {name: kwargs.get(f"{name}_dataloader") for name in ("train", "eval")}
+        examples = {
+            name: len(loader.dataset)
+            for name, loader in loaders.items()
+            if loader is not None and hasattr(loader.dataset, "__len__")
+        }
+        self._write(
+            "training.json",
+            {"examples": examples, "max_steps": state.max_steps, "from_step": state.global_step},
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Agree on stopping: a checkpoint is written by all processes together."""
+        asked = (self.attempt / "stop").exists()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            flag = torch.tensor([int(asked)], device=args.device)
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+            asked = bool(flag.item())
+        if asked and state.global_step < state.max_steps:
+            self.stopping = True
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell how it ended; after a stop, leave before the half-trained model is saved as the result."""
+        outcome = {"global_step": state.global_step, "max_steps": state.max_steps, "stopped": self.stopping}
+        self._write("outcome.json", outcome)
+        if self.stopping:
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.barrier()
+                torch.distributed.destroy_process_group()
+            raise SystemExit(0)
+
+
+def check_parity(settings: dict[str, Any], attempt: Path) -> None:
+    """Compare what is trained on with what will be served, if that is asked for; end where they differ."""
+    order = attempt / "parity.order.json"
+    if os.environ.get("LOCAL_RANK", "0") != "0" or not order.exists():
+        return
+    asked = json.loads(order.read_text(encoding="utf-8"))
+    try:
+        found = runpy.run_path(str(Path(__file__).with_name("parity.py")))["check"](settings, asked["rows"])
+    except Exception as error:  # whatever it is, it is for the supervisor to tell
+        found = {"error": f"{type(error).__name__}: {error}"}
+    write(attempt / "parity.json", found)
+    if not asked["allow"] and (found.get("error") or found["different"]):
+        raise SystemExit(3)
+
+
+def main() -> None:
+    """Train."""
+    # torchrun's workers must not outlive it when it is killed.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    settings = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    attempt = Path(sys.argv[2])
+    check_parity(settings, attempt)
+    run_exp(settings, callbacks=[Supervised(attempt)])
+
+
+if __name__ == "__main__":
+    main()
