@@ -1,0 +1,88 @@
+"""How progress looks: a bar on a terminal, a plain line once in a while in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from agent_sft.stages.reporting import TrainingProgress
+
+PLAIN_SECONDS = 30.0
+"""Time between two progress lines where there is no terminal."""
+
+
+def say(text: str) -> None:
+    """Show a line of what is going on, apart from results."""
+    click.echo(text, err=True)
+
+
+class TerminalReporter:
+    """Shows a stage's words and progress on standard error."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._said = 0.0
+
+    def say(self, text: str) -> None:
+        """Show a line, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            say(text)
+
+    def progress(self, progress: TrainingProgress) -> None:
+        """Move the bar, or say a line if the last one is a while ago."""
+        if sys.stderr.isatty():
+            self._move_bar(progress)
+        elif time.monotonic() - self._said >= PLAIN_SECONDS or progress.step == progress.total:
+            self._said = time.monotonic()
+            say(f"training: step {progress.step}/{progress.total}{_figures(progress, ', ')}")
+
+    def progress_ended(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _move_bar(self, progress: TrainingProgress) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}{task.fields[figures]}"),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=progress.total, figures="")
+        self._bar.update(self._task, completed=progress.step, figures=_figures(progress, "  "))
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it: `42 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _figures(progress: TrainingProgress, separator: str) -> str:
+    parts = []
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.eval_loss is not None:
+        parts.append(f"eval loss {progress.eval_loss:.3f}")
+    if progress.rate:
+        parts.append(f"{progress.rate:.1f} steps/s" if progress.rate >= 1 else f"{1 / progress.rate:.1f} s/step")
+    if progress.remaining is not None:
+        parts.append(f"{duration(progress.remaining)} left")
+    return "".join(separator + part for part in parts)

@@ -1,0 +1,1 @@
+"""Tables, figures and pages: what was found out, made to be looked at."""

@@ -1,0 +1,147 @@
+"""Data to look at: prepared into a folder that is gone afterwards, with the model that gives it tokens."""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from agent_sft.config.sft import TINY
+from agent_sft.data.conversation import Origin
+from agent_sft.data.preparing import prepare_dataset
+from agent_sft.data.report import PrepareReport
+from agent_sft.engines.environments import engine_python, engine_versions
+from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS, load_facts
+from agent_sft.engines.llamafactory.templates import check_template, check_template_name
+from agent_sft.engines.llamafactory.tiny import make_tiny_model
+from agent_sft.errors import UserError
+from agent_sft.stages.outside import open_outside
+
+NAME = "data"
+"""What the data is called while it is looked at."""
+SEED = 42
+
+
+@dataclass
+class Origins:
+    """Where the examples come from: four bytes for each of them, whatever the data's size."""
+
+    rows: array[int] = field(default_factory=lambda: array("I"))
+    """Of each example, the number of its row."""
+    sources: list[tuple[int, str]] = field(default_factory=list)
+    """The first example of each source, and the source."""
+
+    def note(self, origin: Origin, examples: int) -> None:
+        """Note what became of a row."""
+        if not self.sources or self.sources[-1][1] != origin.file:
+            self.sources.append((len(self.rows), origin.file))
+        self.rows.extend([origin.row] * examples)
+
+    def label(self, example: int) -> str:
+        """Return the row of an example, counted from 1, as people are told of it."""
+        row = f"row {self.rows[example - 1]:,}"
+        if len(self.sources) < 2:
+            return row
+        return f"{next(name for first, name in reversed(self.sources) if first < example)}, {row}"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Prepared data, and what to encode them by."""
+
+    report: PrepareReport
+    folder: Path
+    origins: Origins
+    settings: dict[str, Any]
+    """LLaMA-Factory's settings that decide on tokens; without a model where none was named."""
+    python: Path | None
+    """The train environment's; None where no model was named."""
+
+    def rejects(self) -> Iterator[tuple[str, str]]:
+        """Yield the rows that cannot be trained on, and why."""
+        if not self.report.has_rejects:
+            return
+        with self.report.rejects_path.open("rb") as lines:
+            for reject in map(orjson.loads, lines):
+                if not reject.get("left_out"):
+                    place = f"{reject['source']}, " if "source" in reject else ""
+                    yield f"{place}row {reject['row']:,}", reject["reason"]
+
+    def examples_of(self, row: int) -> list[int]:
+        """Return the examples, counted from 1, that were made of a row.
+
+        Raises:
+            UserError: there is no such row, or it is not trained on.
+        """
+        found = [number for number, origin in enumerate(self.origins.rows, start=1) if origin == row]
+        if found:
+            return found
+        where = f"{self.report.source}, row {row}"
+        label = f"row {row:,}"
+        reason = next((reason for place, reason in self.rejects() if place.endswith(label)), None)
+        if reason is not None:
+            raise UserError(f"is not trained on: {reason}", where=where)
+        raise UserError(f"there are {self.report.rows_read:,} rows", where=where)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the examples."""
+        with self.report.data_path.open("rb") as lines:
+            yield from map(orjson.loads, lines)
+
+
+@contextmanager
+def looked_at(
+    source: str,
+    *,
+    model: str | None,
+    template: str,
+    settings: dict[str, Any] | None = None,
+    force_template: bool = False,
+) -> Iterator[Look]:
+    """Prepare data for looking at them.
+
+    Args:
+        source: anything that can be prepared.
+        model: hub name or folder of the model whose tokenizer counts; `tiny` makes one; None does without.
+        template: the chat template.
+        settings: further settings of LLaMA-Factory, `cutoff_len` among them.
+        force_template: take the template also where it does not fit the model.
+
+    Raises:
+        NothingUsable: no row can be trained on.
+        UserError: the source cannot be read, or the template does not fit.
+        WorkFailed: the train environment could not be made.
+    """
+    python = engine_python("train") if model is not None else None
+    if python is not None and not force_template:
+        _check_template(python, str(model), template)
+    with tempfile.TemporaryDirectory(prefix="agent-sft-") as scratch:
+        folder = Path(scratch) / "data"
+        origins = Origins()
+        report = prepare_dataset(
+            source, name=NAME, folder=folder, template=template, opener=open_outside, trace=origins.note
+        )
+        wanted = {**(settings or {}), "template": template}
+        if python is not None:
+            wanted["model_name_or_path"] = model
+            if model == TINY:
+                base = Path(scratch) / "base"
+                make_tiny_model(python, report.data_path, base, seed=SEED)
+                wanted["model_name_or_path"] = str(base)
+        yield Look(report, folder, origins, wanted, python)
+
+
+def _check_template(python: Path, model: str, template: str) -> None:
+    if model == TINY:
+        if template != "qwen":
+            raise UserError("the tiny model is made for the template 'qwen'", where="--template")
+        return
+    facts = load_facts(python, engine_versions(python, DISTRIBUTIONS))
+    check_template_name(template, facts)
+    check_template(template, model, facts)

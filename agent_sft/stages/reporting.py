@@ -1,0 +1,34 @@
+"""What a stage tells while it works; the command line decides how it looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a training is."""
+
+    step: int
+    """Optimizer steps done, those of earlier attempts included."""
+    total: int
+    loss: float | None
+    eval_loss: float | None
+    rate: float | None
+    """Steps per second of this attempt."""
+    remaining: float | None
+    """Seconds to the last step at this rate."""
+
+
+class Reporter(Protocol):
+    """Receives what a stage has to say."""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+
+    def progress(self, progress: TrainingProgress) -> None:
+        """Show how far the training is."""
+
+    def progress_ended(self) -> None:
+        """The training ended, one way or another."""

@@ -1,0 +1,140 @@
+"""One run: process, prepare, train. What is done already is skipped; what is half done goes on."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from agent_sft.engines.llamafactory.launch import shown_environment, training_command, training_environment
+from agent_sft.engines.llamafactory.paths import plainly_named
+from agent_sft.engines.llamafactory.results import TrainingResult, read_result
+from agent_sft.errors import UserError
+from agent_sft.files import write_atomic
+from agent_sft.runs.directory import RunDirectory
+from agent_sft.runs.lock import run_lock
+from agent_sft.runs.processes import catch_signals
+from agent_sft.stages.base_model import make_base
+from agent_sft.stages.doctor import refuse_what_cannot_work
+from agent_sft.stages.fast import decide, decided
+from agent_sft.stages.fit import fit, fit_stage, fitted
+from agent_sft.stages.plan import TrainingPlan, settings_yaml
+from agent_sft.stages.prepare import prepare, prepare_stage, source_digest
+from agent_sft.stages.process import process, process_stage
+from agent_sft.stages.reporting import Reporter
+from agent_sft.stages.train import final_settings, finished_training, refuse_what_others_made, train, train_stage
+
+
+@dataclass(frozen=True)
+class SFTOutcome:
+    """How a run ended."""
+
+    result: TrainingResult
+    ran: bool
+    """False if it was finished already and nothing was done."""
+
+
+def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
+    """Carry a plan out.
+
+    Raises:
+        UserError: the input or the machine does not allow it; a directory made for it is gone again.
+        WorkFailed: rows were rejected, or the training failed.
+        Interrupted: the user stopped the training.
+    """
+    if is_finished(plan):
+        return SFTOutcome(read_result(plan.output_dir), ran=False)
+    refuse_what_others_made(plan)
+    with catch_signals() as stop, _removed_if_refused(plan.run), run_lock(plan.run.path / ".lock") as lock:
+        refuse_what_cannot_work(plan)
+        plan.run.record("run started", options=plan.config.model_dump(mode="json"))
+        if not plan.config.skip_process:
+            process(plan, reporter)
+            stop.leave()
+        prepared = prepare(plan, reporter)
+        stop.leave()
+        make_base(plan, prepared, reporter)
+        stop.leave()
+        plan, prepared = fit(plan, prepared, reporter)
+        stop.leave()
+        with plainly_named(plan.dataset_dir) as data_dir:
+            plan = decide(plan, prepared, final_settings(plan, prepared, data_dir), reporter)
+        write_atomic(plan.run.path / "run.yaml", describe(plan))
+        train(plan, prepared, reporter, stop, lock)
+        return SFTOutcome(read_result(plan.output_dir), ran=True)
+
+
+def is_finished(plan: TrainingPlan) -> bool:
+    """Tell whether this run was carried out before, with the same inputs, and its result is whole."""
+    if plan.config.fresh or not plan.run.path.is_dir():
+        return False
+    if not plan.config.skip_process and process_stage(plan).finished(plan.run) is None:
+        return False
+    prepared = prepare_stage(plan, source_digest(plan)).finished(plan.run)
+    if prepared is None or (known := fitted(plan, prepared)) is None:
+        return False
+    plan, data = known
+    full = decided(plan, data)
+    return full is not None and finished_training(full, data) is not None
+
+
+def describe(plan: TrainingPlan) -> str:
+    """Return the run's record: the options, every setting written out, and how it is launched."""
+    record = {
+        "options": plan.config.model_dump(mode="json", exclude={"dry_run", "fresh", "given"}),
+        "datasets": plan.datasets,
+        "llamafactory": plan.arguments,
+        "launch": vars(plan.launch),
+        "versions": plan.versions,
+    }
+    return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+
+
+def dry_run(plan: TrainingPlan) -> Iterator[str]:
+    """Return, line by line, all that carrying the plan out would do."""
+    if is_finished(plan):
+        yield f"finished already: {plan.output_dir}"
+        return
+    data = prepared = plan.run.stamp("prepare")
+    stages = [] if plan.config.skip_process else [process_stage(plan)]
+    stages.append(prepare_stage(plan, source_digest(plan)))
+    if prepared is not None and plan.trains_on_input:
+        stages.append(fit_stage(plan, prepared))
+        plan, data = fitted(plan, prepared) or (plan, prepared)
+    if plan.config.fast:
+        known = decided(plan, data) if data else None
+        yield "fast: decided already" if known else "fast: decided when the data is prepared; shown without it"
+        plan = known or plan
+    stages.append(train_stage(plan, data))
+    for stage in stages:
+        done = stage.finished(plan.run) is not None
+        yield f"{stage.name}: {'done already' if done else f'runs: {stage.why(plan.run)}'}"
+    attempt = plan.run.path / "attempts" / "N"
+    yield f"# {attempt / 'train.yaml'}"
+    yield settings_yaml(final_settings(plan, data, plan.dataset_dir)).rstrip()
+    python = plan.python or Path(".venvs/train/bin/python")
+    environment = shown_environment(training_environment(python, plan.launch, gpus=len(plan.gpus)))
+    for name, value in environment.items():
+        shown = f"{shlex.quote(str(python.parent))}:$PATH" if name == "PATH" else shlex.quote(value)
+        yield f"export {name}={shown}"
+    command = training_command(
+        python, plan.launch, attempt / "train.yaml", attempt, deepspeed=plan.deepspeed is not None
+    )
+    yield " ".join(map(shlex.quote, command))
+
+
+@contextmanager
+def _removed_if_refused(run: RunDirectory) -> Iterator[None]:
+    """Leave no trace of a run whose input turned out to be unusable."""
+    made = next((place for place in reversed((run.path, *run.path.parents)) if not place.exists()), None)
+    try:
+        yield
+    except UserError:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+        raise
