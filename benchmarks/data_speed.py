@@ -1,0 +1,178 @@
+"""How fast data is processed and prepared, and in how much memory: against a plain merge by `json`, and bare orjson.
+
+    python benchmarks/data_speed.py
+
+Makes a file of telecom conversations, an indented JSON array, and puts it through three programs, each a process of
+its own, in turns: the whole of ours (the pipeline for telecom data, its ledger, the preparation); a merge that loads
+all of it by `json`, joins turns, and writes it indented; and orjson's decoding and encoding of the same bytes, which
+is as fast as JSON can be read and written from Python. Exit 1 where a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+EXAMPLE = ROOT / "examples" / "data" / "telecom_syc_10pct_500_processed.json"
+PIPELINE = ROOT / "configs" / "process" / "telecom.yaml"
+MEGABYTE = 10**6
+SIZE, LARGE = 150, 1500
+SPEED_GOAL, PEAK_GOAL = 2.0, 250.0
+POLICY = 12_000
+"""Characters of a conversation's system text, as real policies have them."""
+SCENARIOS = 7
+"""Of the example's conversations that make one: some 28 kB together, with the policy."""
+
+
+def make_file(path: Path, megabytes: int) -> int:
+    """Write a file of about so many megabytes; return how many conversations are in it."""
+    example = json.loads(EXAMPLE.read_text())
+    chance = Random(7)
+    policy = example[0]["system"]
+    policy = (f"{policy}\n" * (POLICY // len(policy) + 1))[:POLICY]
+    count = size = 0
+    with path.open("w", encoding="utf-8") as stream:
+        while size < megabytes * MEGABYTE:
+            turns = [turn for row in chance.choices(example, k=SCENARIOS) for turn in row["conversations"]]
+            row = {"id": f"telecom-{count}", "conversations": turns, "system": policy}
+            text = json.dumps(row, ensure_ascii=False, indent=2).replace("\n", "\n  ")
+            size += stream.write((",\n  " if count else "[\n  ") + text)
+            count += 1
+        stream.write("\n]\n")
+    return count
+
+
+def ours(source: Path, place: Path) -> None:
+    """Process and prepare, with all the reports that belong to it."""
+    from agent_sft.data.pipeline import load_pipeline
+    from agent_sft.data.preparing import prepare_dataset
+    from agent_sft.data.processing import process_data
+
+    processed = process_data(source, load_pipeline(PIPELINE), output=place / "processed.jsonl")
+    prepared = prepare_dataset(processed.output, name="telecom", folder=place / "prepared")
+    assert prepared.rows_kept == processed.rows["read"], "nothing in this file has to be refused"
+
+
+def plain_merge(source: Path, place: Path) -> None:
+    """Join neighbouring turns of one speaker and cut unanswered ends, with the whole file in memory."""
+    with source.open(encoding="utf-8") as stream:
+        rows = json.load(stream)
+    for row in rows:
+        turns: list[dict[str, Any]] = []
+        for turn in row["conversations"]:
+            if turns and turns[-1]["from"] == turn["from"]:
+                turns[-1] = {**turns[-1], "value": f"{turns[-1]['value']}\n{turn['value']}"}
+            else:
+                turns.append(dict(turn))
+        while turns and turns[-1]["from"] == "human":
+            turns.pop()
+        row["conversations"] = turns
+    with (place / "merged.json").open("w", encoding="utf-8") as stream:
+        json.dump(rows, stream, ensure_ascii=False, indent=2)
+
+
+def bare_orjson(source: Path, place: Path) -> None:
+    """Decode the file and encode it again."""
+    import orjson
+
+    (place / "copy.json").write_bytes(orjson.dumps(orjson.loads(source.read_bytes())))
+
+
+PROGRAMS: dict[str, Callable[[Path, Path], None]] = {"ours": ours, "merge": plain_merge, "orjson": bare_orjson}
+
+
+def measure(program: str, source: Path) -> dict[str, float]:
+    """Run a program in a process of its own; return its seconds from start to end and its peak memory in MB."""
+    with tempfile.TemporaryDirectory(dir=source.parent) as place:
+        began = time.monotonic()
+        command = [sys.executable, __file__, "--run", program, str(source), place]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        return {"seconds": time.monotonic() - began, "peak": float(done.stdout)}
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process has held so far, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what the process was forked from, too
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / MEGABYTE
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE  # macOS counts in bytes
+
+
+def compare(source: Path, programs: list[str], repeats: int) -> dict[str, dict[str, float]]:
+    """Return the median seconds and the largest peak of each program, run in turns."""
+    runs: dict[str, list[dict[str, float]]] = {program: [] for program in programs}
+    for _ in range(repeats):
+        for program in programs:
+            runs[program].append(measure(program, source))
+    return {
+        program: {
+            "seconds": median(run["seconds"] for run in found),
+            "slowest": max(run["seconds"] for run in found),
+            "peak": max(run["peak"] for run in found),
+        }
+        for program, found in runs.items()
+    }
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, help=f"of the file (default: {SIZE}, with --large {LARGE})")
+    parser.add_argument("--large", action="store_true", help="memory on a large file; the plain merge is left out")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each program (default: %(default)s)")
+    parser.add_argument("--goal", type=float, default=SPEED_GOAL, help="times the merge's speed (default: %(default)s)")
+    parser.add_argument("--peak", type=float, default=PEAK_GOAL, help="MB that ours may take (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures to a file")
+    parser.add_argument("--place", type=Path, help="folder for the files (default: a temporary one)")
+    parser.add_argument("--run", nargs=3, metavar=("PROGRAM", "SOURCE", "PLACE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        program, source, place = options.run
+        PROGRAMS[program](Path(source), Path(place))
+        print(peak_memory())
+        return 0
+    with tempfile.TemporaryDirectory(dir=options.place) as folder:
+        source = Path(folder, "telecom.json")
+        count = make_file(source, options.megabytes or (LARGE if options.large else SIZE))
+        megabytes = source.stat().st_size / MEGABYTE
+        # The plain merge, and orjson with all of it at once, would need some ten times the file's size.
+        programs = ["ours"] if options.large else list(PROGRAMS)
+        load = os.getloadavg()[0]
+        figures = compare(source, programs, 1 if options.large else options.repeats)
+    print(f"{count:,} conversations, {megabytes:.0f} MB; load {load:.1f} before, {os.getloadavg()[0]:.1f} after")
+    for program, found in figures.items():
+        rate = megabytes / found["seconds"]
+        print(f"{program:>6}: {found['seconds']:6.1f} s ({rate:5.1f} MB/s), at most {found['peak']:.0f} MB")
+    mine = figures["ours"]
+    reached = mine["peak"] <= options.peak
+    print(f"peak: goal at most {options.peak:g} MB: {'reached' if reached else 'missed'}")
+    if not options.large:
+        faster = figures["merge"]["seconds"] / mine["seconds"]
+        slower = mine["seconds"] / figures["orjson"]["seconds"]
+        print(f"ours is {faster:.2f} times as fast as the merge, and takes {slower:.1f} times as long as orjson alone")
+        print(f"speed: goal {options.goal:g} times: {'reached' if faster >= options.goal else 'missed'}")
+        reached = reached and faster >= options.goal
+    if options.json is not None:
+        content = {"conversations": count, "megabytes": megabytes, "load": load, "figures": figures}
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 0 if reached else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
