@@ -1,0 +1,74 @@
+"""Several processes, DeepSpeed and several machines, for real, on the processors of one."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunCli
+from tests.support import QUICK, final_step, loaded_examples, short_data, tree
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("config", ["ds_zero2.json", "ds_zero3.json"])
+def test_deepspeed_on_two_processes(tmp_path: Path, repo: Path, run_cli: RunCli, config: str) -> None:
+    options = (*QUICK, "--steps", "3", "--deepspeed", repo / "ds_configs" / config, "--nproc-per-node", "2")
+    data = short_data(tmp_path)
+    done = run_cli("sft", data, *options, "--output-dir", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert final_step(tmp_path / "out") == 3
+    assert loaded_examples(tmp_path / "out") == [24]
+    assert (tmp_path / "out" / "model.safetensors").stat().st_size > 1_000_000
+    before = tree(tmp_path / "out")
+    again = run_cli("sft", data, *options, "--output-dir", tmp_path / "out")
+    assert "finished already" in again.stdout
+    assert tree(tmp_path / "out") == before
+
+
+def test_a_deepspeed_run_goes_on_after_a_stop(tmp_path: Path, repo: Path) -> None:
+    out = tmp_path / "out"
+    deepspeed = repo / "ds_configs" / "ds_zero2.json"
+    options = ("--epochs", "15", "--deepspeed", str(deepspeed), "--nproc-per-node", "2", "--output-dir", str(out))
+    command = [sys.executable, "-P", "-m", "agent_sft", "sft", str(short_data(tmp_path)), *QUICK, *options]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while run.poll() is None and not (out / "trainer_log.jsonl").is_file():
+        pass
+    run.terminate()
+    printed, _ = run.communicate(timeout=180)
+    assert run.returncode == 143, printed
+    assert "its checkpoint is saved" in printed
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "going on from checkpoint-" in done.stderr
+    assert final_step(out) == 90
+
+
+def test_two_machines(tmp_path: Path, repo: Path) -> None:
+    data = short_data(tmp_path)
+    options = ["--steps", "2", "--deepspeed", str(repo / "ds_configs" / "ds_zero2.json"), "--output-dir", "out"]
+    options += ["--nnodes", "2", "--nproc-per-node", "1", "--master-port", str(free_port())]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "agent_sft", "sft", str(data), *QUICK, *options, "--node-rank", str(rank)],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    printed = [run.communicate(timeout=300)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], printed
+    assert final_step(tmp_path / "out") == 2
+    assert "machine 1 is done" in printed[1]
