@@ -298,6 +298,7 @@ def test_tools_never_stand_in_the_text_and_the_column(files: dict[str, Path]) ->
     assert (in_text["messages"][0]["content"], in_text["tools"]) == (doubled, [])
 
 
+@pytest.mark.slow
 def test_tools_in_the_text_are_what_llamafactory_renders(train_python: Path, tmp_path: Path) -> None:
     program = tmp_path / "render.py"
     program.write_text(
