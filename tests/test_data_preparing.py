@@ -201,3 +201,15 @@ def test_a_row_with_roles_by_other_names_is_rejected_for_what_is_wrong_with_it(t
     reason = json.loads(report.rejects_path.read_text())["reason"]
     assert "unknown role" not in reason
     assert "turn 3" in reason
+
+
+def test_an_openai_row_may_end_with_the_user(tmp_path: Path) -> None:
+    answered = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes?"}]
+    goodbye = {"messages": [*answered, {"role": "user", "content": "bye"}]}
+    source = written(tmp_path, [{"messages": answered}, goodbye, {"messages": answered[:1]}])
+    report = prepare_dataset(source, name="set", folder=tmp_path / "out")
+    assert (report.rows_kept, report.trimmed_turns) == (2, 1)
+    first, second = lines_of(report.data_path)
+    assert first == second
+    (reject,) = lines_of(report.rejects_path)
+    assert (reject["row"], reject["reason"]) == (3, "no answer to a human turn is in it: nothing to train on")

@@ -61,7 +61,7 @@ def read(row: Any, origin: Origin) -> Conversation:
     made: dict[str, Any] = {"messages": messages, "metadata": metadata}
     if tools := _tools(sample.get("events")):
         made["tools"] = tools
-    return openai.read({"input": made}, origin)
+    return openai.read(made, origin)
 
 
 def _message(message: Any, number: int, attachments: Mapping[str, Any]) -> dict[str, Any]:

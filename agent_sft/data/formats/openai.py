@@ -42,8 +42,7 @@ def read(row: Any, origin: Origin) -> Conversation:
     """
     if not isinstance(row, Mapping):
         raise Unusable(f"the row is {describe(row)}, not an object")
-    nested = "messages" not in row and isinstance(row.get("input"), Mapping)
-    if nested:
+    if "messages" not in row and isinstance(row.get("input"), Mapping):
         outer = {key: value for key, value in row.items() if key != "input"}
         row = {**row["input"], **outer}
     messages = row.get("messages")
@@ -57,9 +56,6 @@ def read(row: Any, origin: Origin) -> Conversation:
         row = {key: value for key, value in row.items() if key != "functions"}
     read_row = {**{key: value for key, value in row.items() if value is not None}, **further, "messages": canonical}
     conversation = from_row(read_row, origin)
-    if not nested and (not conversation.turns or conversation.turns[-1].role != "assistant"):
-        last = f"message {len(messages)} ({canonical[-1]['role']})"
-        raise Unusable(f"{last}: the last message must be from the assistant")
     return replace(conversation, turns=order_results(conversation.turns))
 
 

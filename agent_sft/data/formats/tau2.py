@@ -62,8 +62,7 @@ def read(row: Any, origin: Origin) -> Conversation:
         tools = list(tools.values())
     if isinstance(tools, list) and tools:
         made["tools"] = tools
-    # A simulation can end with the customer's goodbye: it is a rollout, not an example cut to fit.
-    return openai.read({"input": made}, origin)
+    return openai.read(made, origin)
 
 
 def _agents_side(given: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, PrivateAttr, model_validator
 
 from agent_sft.data.transforms.chat import Call, change_all_calls, json_text, messages_of, shown, with_messages
 from agent_sft.data.transforms.contract import Outcome, Row, RowTransform, noted
+from agent_sft.data.transforms.fields import Pattern
 from agent_sft.data.transforms.registry import register_transform
 from agent_sft.data.transforms.schemas import Repair, mend, schemas_of
 from agent_sft.data.transforms.system_prompt import read_tools
@@ -23,19 +24,10 @@ class RepairConfig(BaseModel, extra="forbid"):
 
     argument: str
     """The name of the argument, at any depth."""
-    pattern: str
+    pattern: Pattern
     """A regular expression that the whole text must match."""
     replace: str
     """What it becomes; `\\g<0>` is what it was."""
-
-    @field_validator("pattern")
-    @classmethod
-    def _is_expression(cls, pattern: str) -> str:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
-        return pattern
 
     @model_validator(mode="after")
     def _replaces(self) -> RepairConfig:

@@ -7,6 +7,7 @@ dictionary keeps it, so that what became of every row can be told.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
@@ -63,7 +64,7 @@ class NoParameters(BaseModel, extra="forbid"):
     """The parameters of a transform that takes none."""
 
 
-class RowTransform:
+class RowTransform(ABC):
     """A transform that looks at one row at a time, which it leaves as it is and answers with another.
 
     A subclass has a `name`, a `Config` and `change`, which raises `Unusable` for a row that cannot be used.
@@ -83,6 +84,6 @@ class RowTransform:
                 outcome = reject(row, str(unusable))
             yield outcome
 
+    @abstractmethod
     def change(self, row: Row) -> Row | Outcome:
         """Return what becomes of a row; the row itself where there is nothing to do."""
-        raise NotImplementedError

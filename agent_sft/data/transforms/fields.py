@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from agent_sft.data.transforms.contract import Row
 
@@ -10,6 +13,18 @@ MISSING = object()
 """What a row holds where it holds nothing; null is something."""
 
 COUNTED = ("turns", "characters")
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
+"""A parameter that is a regular expression."""
 
 
 def look_up(row: Row, place: str) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from agent_sft.data.transforms.chat import shown
 from agent_sft.data.transforms.contract import Outcome, Row, RowTransform, leave_out
-from agent_sft.data.transforms.fields import MISSING, look_up
+from agent_sft.data.transforms.fields import MISSING, Pattern, look_up
 from agent_sft.data.transforms.registry import register_transform
 
 
@@ -23,19 +23,9 @@ class Condition(BaseModel, extra="forbid"):
     one_of: tuple[Any, ...] | None = None
     min: float | None = None
     max: float | None = None
-    matches: str | None = None
+    matches: Pattern | None = None
     """A regular expression that is found in the text."""
     exists: bool | None = None
-
-    @field_validator("matches")
-    @classmethod
-    def _is_expression(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
-        return pattern
 
     @model_validator(mode="after")
     def _tests_something(self) -> Condition:
