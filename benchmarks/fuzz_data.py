@@ -28,6 +28,7 @@ from agent_sft.data.ledger import FLOWS
 from agent_sft.data.pipeline import make_pipeline
 from agent_sft.data.preparing import Reading, prepare_dataset
 from agent_sft.data.processing import process_data
+from agent_sft.data.rewards import Rewards
 from agent_sft.data.turns import Unusable
 from benchmarks.odd_conversations import Case, make_case
 from tests.accepting import ask
@@ -47,7 +48,7 @@ def examine(case: Case) -> list[dict[str, Any]]:
         AssertionError: preparing what was prepared would change it, or a reject has no reason.
     """
     origin = Origin(file="odd", row=1)
-    reading = Reading(dialect_of(case.template), None, {"odd": FORMATS[case.form]})
+    reading = Reading(dialect_of(case.template), Rewards(), {"odd": FORMATS[case.form]})
     try:
         _check_nothing_is_left_behind(case, FORMATS[case.form].read(case.row, origin))
     except Unusable as unusable:
@@ -58,7 +59,7 @@ def examine(case: Case) -> list[dict[str, Any]]:
         assert str(unusable).strip(), "a reject has its reason"
         return []
     assert rows, "a row that is kept becomes an example"
-    again = Reading(reading.dialect, None, {"odd": FORMATS["sharegpt"]})
+    again = Reading(reading.dialect, Rewards(), {"odd": FORMATS["sharegpt"]})
     for row in rows:
         [example] = again.examples(origin, row)
         assert example.as_row() == row and not example.changes, (example.changes, row)

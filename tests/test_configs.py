@@ -54,7 +54,7 @@ def test_nothing_is_shipped_that_no_test_loads(repo: Path) -> None:
 def test_the_reference_holds_exactly_what_run_sft_sets_without_options(repo: Path) -> None:
     reference = settings_of(repo, "sft_config.yaml")
     assert reference.pop("dataset_dir") == "./workdir"
-    assert reference == option_arguments(SFTConfig(input=Path("data.json")), precision="bf16")
+    assert reference == option_arguments(SFTConfig(input=("data.json",)), precision="bf16")
 
 
 def test_the_reference_gives_a_reason_for_every_setting(repo: Path) -> None:

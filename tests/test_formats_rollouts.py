@@ -12,6 +12,7 @@ import pytest
 from agent_sft.data.conversation import Origin
 from agent_sft.data.formats import detect, inspect, tau2
 from agent_sft.data.preparing import prepare_dataset
+from agent_sft.data.rewards import Rewards
 from agent_sft.data.sources import open_sources
 from agent_sft.data.turns import Unusable
 from agent_sft.errors import UserError
@@ -140,7 +141,7 @@ def test_a_log_of_inspect_in_json_is_read_as_well(tmp_path: Path) -> None:
 
 def test_only_rollouts_above_a_reward_are_kept_and_the_others_are_listed(tmp_path: Path) -> None:
     sources = [result_file(tmp_path, None), eval_log(tmp_path)]
-    report = prepare_dataset(sources, name="good", folder=tmp_path / "out", min_reward=0.5)
+    report = prepare_dataset(sources, name="good", folder=tmp_path / "out", rewards=Rewards(0.5))
     assert (report.rows_read, report.rows_kept, report.rows_left_out, report.rows_rejected) == (5, 3, 2, 0)
     rejects = [json.loads(line) for line in report.rejects_path.read_text().splitlines()]
     assert [(Path(reject["source"]).name, reject["row"], reject["reason"]) for reject in rejects] == [
@@ -154,7 +155,7 @@ def test_what_has_no_reward_cannot_be_chosen_by_it(tmp_path: Path) -> None:
     path = tmp_path / "chat.jsonl"
     path.write_text(json.dumps({"prompt": "q", "response": "a"}))
     with pytest.raises(UserError, match="it has no reward"):
-        prepare_dataset(path, name="x", folder=tmp_path / "out", min_reward=0.5)
+        prepare_dataset(path, name="x", folder=tmp_path / "out", rewards=Rewards(0.5))
 
 
 def test_rollouts_that_cannot_be_used_say_why(tmp_path: Path) -> None:

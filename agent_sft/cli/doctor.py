@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_sft.cli.sft_options import FILE, given_options, sft_options
+from agent_sft.cli.sft_options import given_options, sft_options
 
 if TYPE_CHECKING:
     from agent_sft.stages.doctor_case import Finding
@@ -18,7 +17,7 @@ MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warning[/]", "fail": "[red]fails
 
 
 @click.command()
-@click.argument("input", type=FILE, required=False)
+@click.argument("input", nargs=-1)
 @sft_options
 @click.pass_context
 def command(context: click.Context, /, **_options: Any) -> None:
@@ -35,12 +34,14 @@ def command(context: click.Context, /, **_options: Any) -> None:
     from agent_sft.stages.plan import build_plan
 
     options = given_options(context)
-    with _input(options.pop("input", None)) as path:
-        config = SFTConfig.from_options({**options, "input": path, "dry_run": True})
+    named = any(options.get(key) for key in ("input", "dataset", "trajectory_dataset"))
+    with contextlib.ExitStack() as stack:
+        stand_in = {} if named else {"input": stack.enter_context(_some_file())}
+        config = SFTConfig.from_options({**options, **stand_in, "dry_run": True})
         try:
             plan = build_plan(config)
             findings = [template(plan), *diagnose(case_of(plan, quick=False))]
-            if "input" in config.given and plan.python is not None:
+            if named and plan.python is not None:
                 findings.append(parity_finding(plan))
         except UserError as error:
             findings = [failed("settings", error)]
@@ -50,15 +51,12 @@ def command(context: click.Context, /, **_options: Any) -> None:
 
 
 @contextlib.contextmanager
-def _input(given: Path | None) -> Iterator[Path]:
+def _some_file() -> Iterator[str]:
     """Give the plan a file to name where the user names none: the machine is looked at, not the data."""
     import tempfile
 
-    if given is not None:
-        yield given
-        return
     with tempfile.NamedTemporaryFile(suffix=".json") as stream:
-        yield Path(stream.name)
+        yield stream.name
 
 
 def _table(findings: list[Finding]) -> str:

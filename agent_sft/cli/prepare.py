@@ -13,18 +13,28 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--input",
     "sources",
-    required=True,
     multiple=True,
-    help="Conversations: a file, a glob, hf:NAME; may be given several times.",
+    help="Conversations: a file, a glob, NAME@VERSION or hf:NAME; may be given several times.",
+)
+@click.option(
+    "--trajectory-dataset",
+    "trajectories",
+    multiple=True,
+    help="Rollouts of an agent (tau2 results, Inspect logs); may be given several times.",
 )
 @click.option("--format", "form", help="What the rows are, such as openai.  [default: recognised from them]")
-@click.option("--min-reward", type=float, help="Leave out rollouts with a reward below this.")
+@click.option(
+    "--min-reward",
+    type=float,
+    help="Leave out rows with a reward below this: of --trajectory-dataset, or of all where none is given.",
+)
 @click.option("--dataset-name", default="tau2_sft", show_default=True, help="Name in dataset_info.json.")
 @click.option("--output-dir", "folder", type=FILE, required=True, help="Folder of the dataset; may hold others.")
 @click.option("--template", default="qwen", show_default=True, help="LLaMA-Factory chat template to train with.")
 @click.option("--allow-rejects", is_flag=True, help="Exit 0 also when rows had to be rejected.")
 def command(
     sources: tuple[str, ...],
+    trajectories: tuple[str, ...],
     form: str | None,
     min_reward: float | None,
     dataset_name: str,
@@ -39,15 +49,17 @@ def command(
     """
     from agent_sft.data.preparing import prepare_dataset
     from agent_sft.errors import WorkFailed
+    from agent_sft.stages.inputs import resolve_inputs, rewards_of
     from agent_sft.stages.outside import open_outside
 
+    inputs = resolve_inputs(sources, trajectories)
     report = prepare_dataset(
-        sources,
+        [one.name for one in inputs],
         name=dataset_name,
         folder=folder,
         template=template,
         form=form,
-        min_reward=min_reward,
+        rewards=rewards_of(inputs, min_reward),
         opener=open_outside,
     )
     for line in report.lines():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_sft.cli.sft_options import FILE, given_options, sft_options
+from agent_sft.cli.sft_options import given_options, sft_options
 from agent_sft.cli.show import TerminalReporter, duration, say
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("input", type=FILE)
+@click.argument("input", nargs=-1)
 @sft_options
 @click.option("--dry-run", is_flag=True, help="Print what would run, and touch nothing.")
 @click.option("--fresh", is_flag=True, help="Set an earlier result aside and start over.")
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 def command(context: click.Context, /, **_options: Any) -> None:
     """Fine-tune a model on the conversations in INPUT: process, prepare, train.
 
+    INPUT is a file, a glob, NAME@VERSION or hf:NAME, or several of them; --dataset and --trajectory-dataset name more.
     The same command run again goes on where it was stopped, and does nothing once it is done.
     """
     from agent_sft.config.sft import SFTConfig
     from agent_sft.runs.processes import Interrupted
+    from agent_sft.stages.inputs import names
     from agent_sft.stages.plan import build_plan
     from agent_sft.stages.sft import dry_run, run_sft
 
@@ -40,7 +42,7 @@ def command(context: click.Context, /, **_options: Any) -> None:
     if not plan.trains_on_input:
         say(
             f"{config.config} names its own dataset_dir: training reads {plan.arguments['dataset']} there,"
-            f" not {config.input}"
+            f" not {', '.join(names(plan.inputs))}"
         )
     if config.dry_run:
         for line in dry_run(plan):

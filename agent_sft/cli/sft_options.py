@@ -21,6 +21,18 @@ SFT_OPTIONS = (
     click.option("--template", help="LLaMA-Factory chat template; must fit the model.  [default: qwen]"),
     click.option("--force-template", is_flag=True, help="Use --template even where it does not fit the model."),
     click.option(
+        "--dataset",
+        multiple=True,
+        metavar="DATA",
+        help="More conversations: a file, a glob, NAME@VERSION or hf:NAME; may be given several times.",
+    ),
+    click.option(
+        "--trajectory-dataset",
+        multiple=True,
+        metavar="DATA",
+        help="Rollouts of an agent (tau2 results, Inspect logs), trained on too; may be given several times.",
+    ),
+    click.option(
         "--output-dir",
         type=FILE,
         help="Where the model and the run's record go.  [default: saves/<model>/<dataset>]",
@@ -53,7 +65,11 @@ SFT_OPTIONS = (
     click.option("--deepspeed", type=FILE, help="DeepSpeed configuration, such as ds_configs/ds_zero3.json."),
     click.option("--fast", is_flag=True, help="Apply configs/sft_fast.yaml where the machine and the model allow."),
     click.option("--format", help="What the input's rows are, such as openai.  [default: recognised from them]"),
-    click.option("--min-reward", type=float, help="Leave out rollouts with a reward below this."),
+    click.option(
+        "--min-reward",
+        type=float,
+        help="Leave out rows with a reward below this: of --trajectory-dataset, or of all where none is given.",
+    ),
     click.option(
         "--process", type=FILE, help="Pipeline of transforms.  [default: one of configs/process, by the data]"
     ),
@@ -61,7 +77,7 @@ SFT_OPTIONS = (
     click.option("--allow-rejects", is_flag=True, help="Train on the usable rows when others had to be rejected."),
     click.option("--allow-template-drift", is_flag=True, help="Train also where the server will render other prompts."),
     click.option("--config", type=FILE, help="Your own LLaMA-Factory YAML; overrides the options before it."),
-    click.option("--eval-dataset", type=FILE, help="Conversations held out for the evaluation loss."),
+    click.option("--eval-dataset", metavar="DATA", help="Conversations held out for the evaluation loss."),
     click.option("--val-size", type=float, help="Share or number of rows held out for the evaluation loss."),
     click.option("--checkpoint-interval", type=int, help="Save and keep a checkpoint every N optimizer steps."),
     click.option("--nproc-per-node", type=int, help="Processes on this machine.  [default: one for each GPU]"),

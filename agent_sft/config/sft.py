@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agent_sft.errors import UserError
 
@@ -20,14 +20,20 @@ class SFTConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input: Path
-    """The conversations: a file in any form that `agent-sft prepare` reads."""
+    input: tuple[str, ...] = ()
+    """The conversations: files in any form that `agent-sft prepare` reads, globs, NAME@VERSION, hf:NAME."""
+
+    dataset: tuple[str, ...] = ()
+    """More of them: named in a way that goes with `trajectory_dataset`."""
+
+    trajectory_dataset: tuple[str, ...] = ()
+    """Rollouts of an agent, trained on beside the others: tau2 result files, Inspect logs."""
 
     format: str | None = None
     """What the rows of the input are; recognised from them when not given."""
 
     min_reward: float | None = None
-    """Leave out rollouts with a reward below it."""
+    """Leave out rollouts with a reward below it; asked of `trajectory_dataset`, of all rows where none is given."""
 
     model: str = "Qwen/Qwen2.5-7B-Instruct"
     """Hub name or folder of the model to start from; `tiny` makes a small random one from the data."""
@@ -102,8 +108,8 @@ class SFTConfig(BaseModel):
     config: Path | None = None
     """The user's own LLaMA-Factory YAML."""
 
-    eval_dataset: Path | None = None
-    """Conversations held out for the evaluation loss."""
+    eval_dataset: str | None = None
+    """Conversations held out for the evaluation loss, named as `input` is."""
 
     val_size: float | None = Field(None, gt=0)
     """Share (below 1) or number of the training rows held out for the evaluation loss."""
@@ -143,6 +149,23 @@ class SFTConfig(BaseModel):
 
     given: tuple[str, ...] = ()
     """Names of the options that were given, in order: they win over `config` as `docs/training.md` says."""
+
+    @field_validator("input", "dataset", "trajectory_dataset", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        names = (given,) if isinstance(given, str | Path) else given
+        return tuple(map(str, names)) if isinstance(names, list | tuple) else names
+
+    @field_validator("eval_dataset", mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        return str(given) if isinstance(given, Path) else given
+
+    @model_validator(mode="after")
+    def _some_data(self) -> SFTConfig:
+        if not (self.input or self.dataset or self.trajectory_dataset):
+            raise ValueError("no data was given: name INPUT, --dataset or --trajectory-dataset")
+        return self
 
     @model_validator(mode="after")
     def _several_machines(self) -> SFTConfig:

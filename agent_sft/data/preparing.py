@@ -23,6 +23,7 @@ from agent_sft.data.folders import new_folder
 from agent_sft.data.formats import FORMATS, Format, detect, format_named, sharegpt
 from agent_sft.data.ledger import encoded
 from agent_sft.data.report import PrepareReport, Tally
+from agent_sft.data.rewards import LeftOut, Rewards
 from agent_sft.data.sharegpt import Example, normalise
 from agent_sft.data.sources import Given, Opener, open_sources
 from agent_sft.data.turns import Unusable, has_plain_roles
@@ -41,16 +42,12 @@ class NothingUsable(UserError):
     """No row of the data can be trained on."""
 
 
-class LeftOut(Exception):
-    """A row is not wanted: nothing is wrong with it."""
-
-
 @dataclass(frozen=True)
 class Reading:
     """How rows become examples."""
 
     dialect: Dialect
-    min_reward: float | None
+    rewards: Rewards
     forms: dict[str, Format]
     """By source."""
 
@@ -65,7 +62,7 @@ class Reading:
         """
         form = self.forms[origin.file]
         if form is FORMATS[sharegpt.NAME]:
-            self._check_reward(row if isinstance(row, dict) else {})
+            self.rewards.check(origin, row)
             try:
                 return (normalise(row, self.dialect),)
             except Unusable as unusable:
@@ -75,17 +72,8 @@ class Reading:
                     # Roles by other names are understood by the second reading alone: it knows what is wrong.
                     raise (unusable if has_plain_roles(row) else carried) from None
         conversation = form.read(row, origin)
-        self._check_reward(conversation.metadata)
+        self.rewards.check(origin, conversation.metadata)
         return carry(conversation, self.dialect)
-
-    def _check_reward(self, metadata: Any) -> None:
-        if self.min_reward is None:
-            return
-        reward = metadata.get("reward")
-        if isinstance(reward, bool) or not isinstance(reward, int | float):
-            raise Unusable("it has no reward, which --min-reward looks at")
-        if reward < self.min_reward:
-            raise LeftOut(f"its reward, {reward:g}, is below {self.min_reward:g}")
 
 
 def prepare_dataset(
@@ -95,7 +83,7 @@ def prepare_dataset(
     folder: Path,
     template: str = "qwen",
     form: str | None = None,
-    min_reward: float | None = None,
+    rewards: Rewards | None = None,
     opener: Opener | None = None,
     trace: Callable[[Origin, int], None] | None = None,
 ) -> PrepareReport:
@@ -109,7 +97,7 @@ def prepare_dataset(
         folder: where the dataset goes; made if it is missing.
         template: the chat template that it is trained with, which decides what a turn can carry.
         form: the format of the rows, by its name; recognised from the first ones when not given.
-        min_reward: leave out rollouts with a reward below it.
+        rewards: which rows are left out for their reward.
         opener: how sources are read that are no JSON (see `open_sources`).
         trace: told of every row, in order, how many examples were made of it.
 
@@ -136,7 +124,7 @@ def prepare_dataset(
                 fix="choose another output folder or name",
             )
     info = read_info(paths["info_path"])
-    reading = Reading(dialect_of(template), min_reward, {})
+    reading = Reading(dialect_of(template), rewards or Rewards(), {})
     tally = Tally()
     with new_folder(folder), contextlib.ExitStack() as stack:
         # What is opened first is put in its place last: the declaration, when the data is there.
@@ -146,7 +134,7 @@ def prepare_dataset(
         data_file = stack.enter_context(atomic_writer(data_path))
         others = _copy_rejects_of_others(paths["rejects_path"], name, rejects_file)
         for one in sources:
-            for origin, row in _recognised(one.rows(), one.name, asked, reading.forms):
+            for origin, row in _recognised(one.rows(), one.name, asked, reading):
                 place = {"source": one.name} if len(sources) > 1 else {}
                 reject = {"dataset": name, **place, "row": origin.row}
                 try:
@@ -183,11 +171,12 @@ def prepare_dataset(
 
 
 def _recognised(
-    rows: Iterator[tuple[Origin, Any]], name: str, asked: Format | None, forms: dict[str, Format]
+    rows: Iterator[tuple[Origin, Any]], name: str, asked: Format | None, reading: Reading
 ) -> Iterator[tuple[Origin, Any]]:
-    """Yield the rows of a source, its format noted in `forms` before the first one."""
+    """Yield the rows of a source, its format noted in `reading` before the first one."""
     first = list(islice(rows, LOOKED_AT))
-    forms[name] = asked or detect((row for _, row in first), name)
+    form = reading.forms[name] = asked or detect((row for _, row in first), name)
+    reading.rewards.expect(name, form, (row for _, row in first))
     yield from chain(first, rows)
 
 

@@ -16,6 +16,7 @@ from agent_sft.data.formats import Format, detect, format_named
 from agent_sft.data.ledger import Ledger, encoded
 from agent_sft.data.pipeline import Pipeline, run_pipeline
 from agent_sft.data.reading import describe
+from agent_sft.data.rewards import LeftOut, Rewards
 from agent_sft.data.rows import to_row
 from agent_sft.data.sources import Given, Opener, open_sources
 from agent_sft.data.transforms.contract import Row
@@ -26,6 +27,9 @@ from agent_sft.files import atomic_writer
 
 REJECTS_NAME = "rejects.jsonl"
 REPORT_NAME = "data_report.json"
+
+READ, REWARD = "read", "reward"
+"""What ends a row before the first transform: it cannot be read, or its reward is too low."""
 
 LOOKED_AT = 20
 """How many rows are looked at to find out what they are."""
@@ -50,6 +54,8 @@ class ProcessReport:
     output: Path
     eval_output: Path | None
     """The rows held out by `split`, if there are any."""
+    held_out: int
+    """How many these are."""
     rejects_path: Path | None
     report_path: Path
 
@@ -87,6 +93,7 @@ def process_data(
     *,
     output: Path,
     form: str | None = None,
+    rewards: Rewards | None = None,
     opener: Opener | None = None,
     described: Mapping[str, Any] | None = None,
 ) -> ProcessReport:
@@ -100,6 +107,7 @@ def process_data(
         pipeline: the transforms; a pipeline runs once.
         output: where the rows go.
         form: the format of the rows, recognised from the first ones when not given.
+        rewards: which rows are left out for their reward, before the first transform sees them.
         opener: how sources are read that are no JSON (see `open_sources`).
         described: what the report says of the pipeline.
 
@@ -130,8 +138,9 @@ def process_data(
             rejects_file.write(encoded({**place, "by": by, "reason": reason, "data": row}))
 
         titles: dict[str, None] = {}
+        floor = rewards or Rewards()
         rows = chain.from_iterable(
-            _read(one.rows(), one.name, asked, titles, ledger, on_reject, raw=pipeline.takes_raw_rows)
+            _read(one.rows(), one.name, asked, titles, floor, ledger, on_reject, raw=pipeline.takes_raw_rows)
             for one in sources
         )
         held_out = 0
@@ -160,6 +169,7 @@ def process_data(
         first_rejects=tuple(ledger.first_rejects),
         output=output,
         eval_output=eval_path if held_out else None,
+        held_out=held_out,
         rejects_path=rejects_path if rejected else None,
         report_path=report_path,
     )
@@ -170,6 +180,7 @@ def _read(
     name: str,
     asked: Format | None,
     titles: dict[str, None],
+    rewards: Rewards,
     ledger: Ledger,
     on_reject: Any,
     *,
@@ -178,20 +189,27 @@ def _read(
     """Yield the rows of a source as transforms take them; those that are no conversation are entered as rejects."""
     first = list(islice(rows, LOOKED_AT))
     form = None if raw else asked or detect((row for _, row in first), name)
+    rewards.expect(name, form, (row for _, row in first))
     titles[form.title if form else "raw rows"] = None
     for origin, given in chain(first, rows):
+        row = given if isinstance(given, dict) else {"": given}
         try:
             if form is not None:
-                yield origin, to_row(form.read(given, origin)), given
+                row = to_row(form.read(given, origin))
+                rewards.check(origin, row)
             elif isinstance(given, dict):
-                yield origin, given, given
+                rewards.check(origin, row)
             else:
                 raise Unusable(f"the row is {describe(given)}, not an object")
+        except LeftOut as left_out:
+            ledger.read(amounts := measure(row))
+            ledger.ended(origin, "left out", REWARD, str(left_out), amounts)
         except Unusable as unusable:
-            amounts = measure(given if isinstance(given, dict) else {"": given})
-            ledger.read(amounts)
-            ledger.ended(origin, "rejected", "read", str(unusable), amounts)
-            on_reject(origin, "read", str(unusable), given)
+            ledger.read(amounts := measure(row))
+            ledger.ended(origin, "rejected", READ, str(unusable), amounts)
+            on_reject(origin, READ, str(unusable), given)
+        else:
+            yield origin, row, given
 
 
 def _nothing_left(source: str, ledger: Ledger) -> UserError:

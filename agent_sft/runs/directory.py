@@ -139,5 +139,5 @@ def _describe(name: str, before: Any, after: Any) -> str:
         keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         return ", ".join(_describe(key, before.get(key), after.get(key)) for key in keys)
     if any(str(value).startswith("sha256:") for value in (before, after)):
-        return f"{name} changed"
+        return f"{name} is new" if before is None else f"{name} is gone" if after is None else f"{name} changed"
     return f"{name} was {before}, is {after}"

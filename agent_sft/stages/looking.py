@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +97,7 @@ class Look:
 
 @contextmanager
 def looked_at(
-    source: str,
+    source: str | Sequence[str],
     *,
     model: str | None,
     template: str,
@@ -107,7 +107,7 @@ def looked_at(
     """Prepare data for looking at them.
 
     Args:
-        source: anything that can be prepared.
+        source: anything that can be prepared, or several.
         model: hub name or folder of the model whose tokenizer counts; `tiny` makes one; None does without.
         template: the chat template.
         settings: further settings of LLaMA-Factory, `cutoff_len` among them.

@@ -19,6 +19,7 @@ from agent_sft.files import read_json, write_json
 from agent_sft.runs.directory import Stamp
 from agent_sft.stages.base_model import model_identity
 from agent_sft.stages.doctor_case import Finding, failed
+from agent_sft.stages.inputs import names
 from agent_sft.stages.looking import looked_at
 from agent_sft.stages.plan import TrainingPlan
 from agent_sft.stages.reporting import Reporter
@@ -121,7 +122,7 @@ def parity_finding(plan: TrainingPlan) -> Finding:
     settings = encoding_settings(plan.arguments)
     try:
         with looked_at(
-            str(plan.config.input),
+            names(plan.inputs),
             model=model,
             template=template,
             settings=settings,

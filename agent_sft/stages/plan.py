@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from agent_sft.config.sft import TINY, SFTConfig
+from agent_sft.data.rewards import Rewards
 from agent_sft.engines.deepspeed.config import read_config, validate
 from agent_sft.engines.environments import engine_python, engine_versions, given_python, is_made
 from agent_sft.engines.llamafactory.arguments import (
@@ -23,7 +24,7 @@ from agent_sft.engines.llamafactory.templates import check_template, check_templ
 from agent_sft.errors import UserError
 from agent_sft.runs.devices import Gpu, visible_gpus
 from agent_sft.runs.directory import RunDirectory, check_is_directory
-from agent_sft.stages.datasets import resolve_datasets
+from agent_sft.stages.inputs import Input, resolve_inputs, rewards_of
 
 BF16_CAPABILITY = 8.0
 """The first compute capability (Ampere) with bfloat16 arithmetic."""
@@ -47,8 +48,12 @@ class TrainingPlan:
     versions: dict[str, str | None]
     notes: tuple[str, ...]
     """What the user should know before it starts."""
-    datasets: dict[str, str] = field(default_factory=dict)
-    """Versions of datasets that were named as input, and their digests."""
+    inputs: tuple[Input, ...] = ()
+    """What is trained on, in order."""
+    eval_inputs: tuple[Input, ...] = ()
+    """What `--eval-dataset` names."""
+    held_out: bool = False
+    """Whether the rows that the pipeline held out are the evaluation data."""
     fitted: bool = False
     """Whether training reads examples made of the prepared data, instead of these."""
 
@@ -58,6 +63,11 @@ class TrainingPlan:
         if self.launch.node_rank == 0:
             return RunDirectory(self.output_dir)
         return RunDirectory(self.output_dir / "nodes" / str(self.launch.node_rank))
+
+    @property
+    def rewards(self) -> Rewards:
+        """What is asked of the rewards of the input's rows."""
+        return rewards_of(self.inputs, self.config.min_reward)
 
     @property
     def data_dir(self) -> Path:
@@ -112,11 +122,8 @@ def build_plan(config: SFTConfig) -> TrainingPlan:
     Raises:
         UserError: a setting is unknown, contradicts another, or cannot work.
     """
-    config, datasets = resolve_datasets(config)
-    for path, flag in ((config.input, None), (config.eval_dataset, "--eval-dataset")):
-        if path is not None and not path.is_file():
-            what = "is a folder, not a file" if path.is_dir() else "no such file"
-            raise UserError(what, where=f"{flag} {path}" if flag else str(path))
+    inputs = resolve_inputs([*config.input, *config.dataset], config.trajectory_dataset)
+    held_out = resolve_inputs([config.eval_dataset]) if config.eval_dataset is not None else ()
     theirs = read_user_yaml(config.config) if config.config else {}
     gpus = visible_gpus()
     arguments, overrides = merge_user_yaml(config, option_arguments(config, precision=_precision(gpus)), theirs)
@@ -132,7 +139,8 @@ def build_plan(config: SFTConfig) -> TrainingPlan:
         python=_existing_python() if config.dry_run else engine_python("train"),
         versions={},
         notes=(),
-        datasets=datasets,
+        inputs=inputs,
+        eval_inputs=held_out,
     )
     if plan.deepspeed is not None:
         read_config(plan.deepspeed)

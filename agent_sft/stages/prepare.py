@@ -10,8 +10,9 @@ from agent_sft.data.formats import openai
 from agent_sft.data.preparing import REJECTS_NAME, prepare_dataset
 from agent_sft.data.report import PrepareReport
 from agent_sft.errors import WorkFailed
-from agent_sft.files import digest_file
 from agent_sft.runs.directory import Stamp
+from agent_sft.stages.held_out import held_out_file
+from agent_sft.stages.inputs import digests, names
 from agent_sft.stages.outside import open_outside
 from agent_sft.stages.plan import TrainingPlan
 from agent_sft.stages.process import process_stage, processed_file
@@ -19,18 +20,19 @@ from agent_sft.stages.reporting import Reporter
 from agent_sft.stages.stage import Stage
 
 
-def prepare_stage(plan: TrainingPlan, source_digest: str) -> Stage:
+def prepare_stage(plan: TrainingPlan) -> Stage:
     """Return the stage that validates the data and writes `dataset_info.json`."""
     inputs = {
-        "data": source_digest,
+        **_sources(plan),
         "dataset name": plan.dataset,
         "template": plan.arguments["template"],
         "format": plan.config.format,
-        "min reward": plan.config.min_reward,
         "agent-sft": __version__,
     }
-    if plan.config.eval_dataset is not None:
-        inputs["eval data"] = digest_file(plan.config.eval_dataset)
+    if plan.config.skip_process:
+        inputs["min reward"] = plan.config.min_reward
+        inputs["rollouts"] = [one.name for one in plan.inputs if one.is_rollouts]
+        inputs["order of the input"] = names(plan.inputs)
     return Stage("prepare", inputs)
 
 
@@ -41,7 +43,7 @@ def prepare(plan: TrainingPlan, reporter: Reporter) -> Stamp:
         UserError: no row can be trained on.
         WorkFailed: rows had to be rejected and `--allow-rejects` was not given.
     """
-    stage = prepare_stage(plan, source_digest(plan))
+    stage = prepare_stage(plan)
     stamp = stage.finished(plan.run) or stage.perform(plan.run, lambda: _make(plan, reporter))
     rejected = sum(stamp.outputs["rejected"].values())
     if rejected and not plan.config.allow_rejects:
@@ -52,33 +54,41 @@ def prepare(plan: TrainingPlan, reporter: Reporter) -> Stamp:
     return stamp
 
 
-def source_digest(plan: TrainingPlan) -> str:
-    """Return the digest of the file that is prepared."""
-    if plan.config.skip_process:
-        return digest_file(plan.config.input)
-    stamp = process_stage(plan).finished(plan.run)
-    return (
-        str(stamp.outputs["files"][str(processed_file(plan).relative_to(plan.run.path))]["digest"])
-        if stamp
-        else "not processed yet"
-    )
+def _sources(plan: TrainingPlan) -> dict[str, Any]:
+    """Return the digests of what is prepared."""
+    stamp = None if plan.config.skip_process else process_stage(plan).finished(plan.run)
+    made = stamp.outputs["files"] if stamp is not None else {}
+
+    def digest(path: Path) -> str:
+        return str(made.get(str(path.relative_to(plan.run.path)), {}).get("digest", "not processed yet"))
+
+    found: dict[str, Any] = {"data": digests(plan.inputs) if plan.config.skip_process else digest(processed_file(plan))}
+    if plan.eval_inputs:
+        found["eval data"] = digests(plan.eval_inputs)
+    elif plan.held_out:
+        found["eval data"] = digest(held_out_file(plan))
+    return found
 
 
 def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str, Any]]:
-    source = plan.config.input if plan.config.skip_process else processed_file(plan)
-    sources = {plan.dataset: source}
-    if plan.config.eval_dataset is not None:
-        sources[f"{plan.dataset}_eval"] = plan.config.eval_dataset
+    skips = plan.config.skip_process
+    processed = openai.NAME  # what was processed is known
+    sources: dict[str, tuple[list[str], str | None]] = {
+        plan.dataset: (names(plan.inputs), plan.config.format) if skips else ([str(processed_file(plan))], processed)
+    }
+    if plan.eval_inputs:
+        sources[f"{plan.dataset}_eval"] = (names(plan.eval_inputs), None)
+    elif plan.held_out:
+        sources[f"{plan.dataset}_eval"] = ([str(held_out_file(plan))], processed)
     reports: dict[str, PrepareReport] = {}
-    for name, path in sources.items():
-        folder = plan.data_dir
+    for name, (given, form) in sources.items():
         reports[name] = prepare_dataset(
-            path,
+            given,
             name=name,
-            folder=folder,
+            folder=plan.data_dir,
             template=str(plan.arguments["template"]),
-            form=_form(plan) if path == source else None,
-            min_reward=plan.config.min_reward if path == source else None,
+            form=form,
+            rewards=plan.rewards if skips and name == plan.dataset else None,
             opener=open_outside,
         )
         for line in reports[name].lines():
@@ -88,8 +98,3 @@ def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str,
         "rows": {name: report.examples for name, report in reports.items()},
         "rejected": {name: report.rows_rejected for name, report in reports.items()},
     }
-
-
-def _form(plan: TrainingPlan) -> str | None:
-    """Return the format of the file that is prepared: what was processed is known."""
-    return plan.config.format if plan.config.skip_process else openai.NAME

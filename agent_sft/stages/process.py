@@ -12,6 +12,7 @@ from agent_sft.data.processing import process_data
 from agent_sft.errors import WorkFailed
 from agent_sft.files import digest_file
 from agent_sft.runs.directory import Stamp
+from agent_sft.stages.inputs import digests, names
 from agent_sft.stages.outside import open_outside
 from agent_sft.stages.plan import TrainingPlan
 from agent_sft.stages.reporting import Reporter
@@ -28,7 +29,10 @@ def process_stage(plan: TrainingPlan) -> Stage:
     # Which of those that are shipped is chosen depends on the input alone.
     paths = shipped_pipelines() if given is None else [given, *load_pipeline(given).files]
     inputs = {
-        "input": digest_file(plan.config.input),
+        "input": digests(plan.inputs),
+        "order of the input": names(plan.inputs),
+        "rollouts": [one.name for one in plan.inputs if one.is_rollouts],
+        "min reward": plan.config.min_reward,
         "format": plan.config.format,
         "pipeline": {str(path): digest_file(path) for path in paths},
         "agent-sft": __version__,
@@ -63,23 +67,29 @@ def processed_file(plan: TrainingPlan) -> Path:
 def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str, Any]]:
     path, pipeline = _pipeline(plan, reporter)
     report = process_data(
-        plan.config.input,
+        names(plan.inputs),
         pipeline,
         output=processed_file(plan),
         form=plan.config.format,
+        rewards=plan.rewards,
         opener=open_outside,
         described={"pipeline": str(path)},
     )
     for line in report.lines():
         reporter.say(f"process: {line}")
     rejects = report.rejects_path.relative_to(plan.run.path) if report.rejects_path else None
-    facts = {"rows": dict(report.rows), "rejected": report.rejected, "rejects": str(rejects) if rejects else None}
+    facts = {
+        "held out": report.held_out,
+        "rows": dict(report.rows),
+        "rejected": report.rejected,
+        "rejects": str(rejects) if rejects else None,
+    }
     return report.files, {"pipeline": str(path), **facts}
 
 
 def _pipeline(plan: TrainingPlan, reporter: Reporter) -> tuple[Path, Pipeline]:
     if plan.config.process is not None:
         return plan.config.process, load_pipeline(plan.config.process)
-    choice = choose_pipeline([plan.config.input], form=plan.config.format, opener=open_outside)
+    choice = choose_pipeline(names(plan.inputs), form=plan.config.format, opener=open_outside)
     reporter.say(f"process: {choice.path.name}, because {choice.reason} (--process FILE takes another pipeline)")
     return choice.path, load_pipeline(choice.path)

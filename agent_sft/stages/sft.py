@@ -23,8 +23,10 @@ from agent_sft.stages.base_model import make_base
 from agent_sft.stages.doctor import refuse_what_cannot_work
 from agent_sft.stages.fast import decide, decided
 from agent_sft.stages.fit import fit, fit_stage, fitted
+from agent_sft.stages.held_out import say_what_is_held_out, with_held_out
+from agent_sft.stages.inputs import digests
 from agent_sft.stages.plan import TrainingPlan, settings_yaml
-from agent_sft.stages.prepare import prepare, prepare_stage, source_digest
+from agent_sft.stages.prepare import prepare, prepare_stage
 from agent_sft.stages.process import process, process_stage
 from agent_sft.stages.reporting import Reporter
 from agent_sft.stages.train import final_settings, finished_training, refuse_what_others_made, train, train_stage
@@ -53,9 +55,12 @@ def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
     with catch_signals() as stop, _removed_if_refused(plan.run), run_lock(plan.run.path / ".lock") as lock:
         refuse_what_cannot_work(plan)
         plan.run.record("run started", options=plan.config.model_dump(mode="json"))
+        processed = None
         if not plan.config.skip_process:
-            process(plan, reporter)
+            processed = process(plan, reporter)
             stop.leave()
+        plan = with_held_out(plan, processed)
+        say_what_is_held_out(plan, processed, reporter)
         prepared = prepare(plan, reporter)
         stop.leave()
         make_base(plan, prepared, reporter)
@@ -73,9 +78,11 @@ def is_finished(plan: TrainingPlan) -> bool:
     """Tell whether this run was carried out before, with the same inputs, and its result is whole."""
     if plan.config.fresh or not plan.run.path.is_dir():
         return False
-    if not plan.config.skip_process and process_stage(plan).finished(plan.run) is None:
-        return False
-    prepared = prepare_stage(plan, source_digest(plan)).finished(plan.run)
+    if not plan.config.skip_process:
+        if (processed := process_stage(plan).finished(plan.run)) is None:
+            return False
+        plan = with_held_out(plan, processed)
+    prepared = prepare_stage(plan).finished(plan.run)
     if prepared is None or (known := fitted(plan, prepared)) is None:
         return False
     plan, data = known
@@ -87,7 +94,7 @@ def describe(plan: TrainingPlan) -> str:
     """Return the run's record: the options, every setting written out, and how it is launched."""
     record = {
         "options": plan.config.model_dump(mode="json", exclude={"dry_run", "fresh", "given"}),
-        "datasets": plan.datasets,
+        "datasets": digests((*plan.inputs, *plan.eval_inputs)),
         "llamafactory": plan.arguments,
         "launch": vars(plan.launch),
         "versions": plan.versions,
@@ -100,9 +107,14 @@ def dry_run(plan: TrainingPlan) -> Iterator[str]:
     if is_finished(plan):
         yield f"finished already: {plan.output_dir}"
         return
-    data = prepared = plan.run.stamp("prepare")
+    for one in (*plan.inputs, *plan.eval_inputs):
+        what = "evaluation" if one in plan.eval_inputs else "rollouts" if one.is_rollouts else "input"
+        yield f"{what}: {one.name} {one.digest}"
     stages = [] if plan.config.skip_process else [process_stage(plan)]
-    stages.append(prepare_stage(plan, source_digest(plan)))
+    if stages:
+        plan = with_held_out(plan, stages[0].finished(plan.run))
+    data = prepared = plan.run.stamp("prepare")
+    stages.append(prepare_stage(plan))
     if prepared is not None and plan.trains_on_input:
         stages.append(fit_stage(plan, prepared))
         plan, data = fitted(plan, prepared) or (plan, prepared)

@@ -92,7 +92,7 @@ class Bench:
     def plain(self) -> dict[str, Any]:
         """Return the settings that run_sft.sh trains by when nothing is said: batch 1, accumulation 2, bf16."""
         config = SFTConfig(
-            input=self.place / "conversations.jsonl",
+            input=(str(self.place / "conversations.jsonl"),),
             model=str(self.model),
             output_dir=self.place / "trained",
             dataset_name=DATASET,

@@ -117,19 +117,20 @@ def option_arguments(config: SFTConfig, *, precision: Literal["bf16", "fp16"] | 
         arguments |= {"save_strategy": "steps", "save_steps": config.checkpoint_interval}
         del arguments["save_total_limit"]
     if config.eval_dataset is not None or config.val_size is not None:
-        arguments |= _evaluation(config)
+        arguments |= evaluation_arguments(config)
     if "trackio" in config.report_to:
         arguments["project"] = "agent-sft"
     return arguments
 
 
-def _evaluation(config: SFTConfig) -> dict[str, Any]:
+def evaluation_arguments(config: SFTConfig) -> dict[str, Any]:
+    """Return the settings that make the evaluation loss come with every checkpoint."""
     arguments: dict[str, Any] = {"per_device_eval_batch_size": 1, "eval_strategy": "epoch"}
     if config.checkpoint_interval is not None:
         arguments |= {"eval_strategy": "steps", "eval_steps": config.checkpoint_interval}
     if config.eval_dataset is not None:
         arguments["eval_dataset"] = f"{config.dataset_name}_eval"
-    else:
+    elif config.val_size is not None:
         arguments["val_size"] = config.val_size
     return arguments
 
