@@ -54,13 +54,13 @@ def command(context: click.Context, /, **_options: Any) -> None:
         done = f"at step {stopped.step}, its checkpoint is saved" if stopped.step else "before a checkpoint"
         say(f"stopped {done}; the same command goes on")
         context.exit(stopped.exit_code)
-    for line in summary(plan, outcome):
+    for line in summary(outcome):
         click.echo(line)
 
 
-def summary(plan: TrainingPlan, outcome: SFTOutcome) -> list[str]:
+def summary(outcome: SFTOutcome) -> list[str]:
     """Return what to show when a run is finished: its figures, and what can be done with the model."""
-    result = outcome.result
+    result, plan = outcome.result, outcome.plan
     where = plan.output_dir
     if not outcome.ran:
         return [

@@ -18,6 +18,8 @@ class Fitted:
     """The examples made of a row."""
 
     rows: tuple[dict[str, Any], ...]
+    windows: tuple[Window, ...]
+    """The pairs of the row that each of them holds."""
     fate: str | None
     """What was done to it; None where it is trained on as it was."""
     turns: int
@@ -84,6 +86,7 @@ class Fitting:
         covered = {pair for window in kept for pair in range(window.start, window.end)}
         return Fitted(
             rows=tuple(_plain(cut_row(row, window)) for window in kept),
+            windows=tuple(kept),
             fate=self._fate(found, kept),
             turns=len(turns),
             turns_kept=2 * len(covered),

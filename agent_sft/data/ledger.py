@@ -17,6 +17,7 @@ import orjson
 
 from agent_sft.data.amounts import UNITS, Amounts
 from agent_sft.data.conversation import Origin
+from agent_sft.data.ranges import RowRanges
 
 IN_MEMORY = 8 * 2**20
 """Bytes of entries that are held before they go to a file."""
@@ -98,7 +99,7 @@ class Ledger:
         """What became of the parts of rows that were split."""
         self.transforms = {name: TransformTally() for name in transforms}
         self.first_rejects: list[tuple[Origin, str]] = []
-        self._unchanged: dict[str, list[list[int]]] = {}
+        self._unchanged = RowRanges()
         self._entries: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
         self._entered = 0
 
@@ -130,7 +131,7 @@ class Ledger:
         if changes or origin.part:
             self._enter(origin, {"fate": "kept", **amounts}, changes)
         else:
-            self._pass(origin)
+            self._unchanged.add(origin.file, origin.row)
 
     def ended(
         self,
@@ -164,7 +165,7 @@ class Ledger:
             **({"parts": dict(self.parts)} if self.parts else {}),
             **self.balance.as_json(),
             "transforms": {name: tally.as_json() for name, tally in self.transforms.items()},
-            "unchanged": {file: _ranges(rows) for file, rows in self._unchanged.items()},
+            "unchanged": self._unchanged.as_json(),
         }
         stream.write(orjson.dumps(report, option=orjson.OPT_INDENT_2)[:-2])
         stream.write(b',\n  "fates": [')
@@ -182,13 +183,6 @@ class Ledger:
         tally.added.update(change.added)
         self.balance.add("removed", change.removed)
         self.balance.add("added", change.added)
-
-    def _pass(self, origin: Origin) -> None:
-        ranges = self._unchanged.setdefault(origin.file, [])
-        if ranges and ranges[-1][1] == origin.row - 1:
-            ranges[-1][1] = origin.row
-        else:
-            ranges.append([origin.row, origin.row])
 
     def _enter(self, origin: Origin, fate: Mapping[str, Any], changes: Sequence[Change]) -> None:
         part = {"part": origin.part} if origin.part else {}
@@ -215,8 +209,3 @@ def encoded(value: Any) -> bytes:
 def _flow_json(removed: Amounts, added: Amounts) -> dict[str, dict[str, int]]:
     """Return the amounts that are not zero."""
     return {name: dict(found) for name, amounts in (("removed", removed), ("added", added)) if (found := +amounts)}
-
-
-def _ranges(rows: list[list[int]]) -> str:
-    """Return row numbers as people write them: `1-4, 7`."""
-    return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in rows)

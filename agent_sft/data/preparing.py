@@ -7,7 +7,7 @@ share it, and preparing one leaves what belongs to the others.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -33,6 +33,9 @@ from agent_sft.files import atomic_writer, read_json
 REJECTS_NAME = "rejects.jsonl"
 REPORT_NAME = "data_report.json"
 
+
+Trace = Callable[[Origin, Any, Sequence[Example], Unusable | LeftOut | None], None]
+"""Told where a row came from, the row, what is trained on of it, and what ended it where that is nothing."""
 
 LOOKED_AT = 20
 """How many rows are looked at to find out what they are."""
@@ -85,7 +88,7 @@ def prepare_dataset(
     form: str | None = None,
     rewards: Rewards | None = None,
     opener: Opener | None = None,
-    trace: Callable[[Origin, int], None] | None = None,
+    trace: Trace | None = None,
 ) -> PrepareReport:
     """Write the usable rows of a source, or of several, as the dataset `name` of `folder`; the others as rejects.
 
@@ -99,7 +102,7 @@ def prepare_dataset(
         form: the format of the rows, by its name; recognised from the first ones when not given.
         rewards: which rows are left out for their reward.
         opener: how sources are read that are no JSON (see `open_sources`).
-        trace: told of every row, in order, how many examples were made of it.
+        trace: told of every row, in order.
 
     Raises:
         NothingUsable: no row can be trained on.
@@ -135,13 +138,14 @@ def prepare_dataset(
         others = _copy_rejects_of_others(paths["rejects_path"], name, rejects_file)
         for one in sources:
             for origin, row in _recognised(one.rows(), one.name, asked, reading):
+                ended: Unusable | LeftOut | None = None
                 place = {"source": one.name} if len(sources) > 1 else {}
                 reject = {"dataset": name, **place, "row": origin.row}
                 try:
                     examples = reading.examples(origin, row)
                     lines = [_line(example.as_row()) for example in examples]
                 except (Unusable, LeftOut) as unusable:
-                    reason = str(unusable)
+                    ended, reason = unusable, str(unusable)
                     left_out = isinstance(unusable, LeftOut)
                     tally.reject(origin.row, reason, left_out=left_out)
                     further = {"left_out": True} if left_out else {}
@@ -151,7 +155,7 @@ def prepare_dataset(
                     tally.keep(examples)
                     data_file.writelines(lines)
                 if trace is not None:
-                    trace(origin, len(examples))
+                    trace(origin, row, examples, ended)
         shown = ", ".join(str(one) for one in given)
         if not tally.rows_kept:
             raise _nothing_usable(shown, tally)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -96,6 +96,7 @@ def process_data(
     rewards: Rewards | None = None,
     opener: Opener | None = None,
     described: Mapping[str, Any] | None = None,
+    trace: Callable[[Origin, bool], None] | None = None,
 ) -> ProcessReport:
     """Run a pipeline over a source, or several, and write what comes out, as JSON lines of OpenAI chat rows.
 
@@ -110,6 +111,7 @@ def process_data(
         rewards: which rows are left out for their reward, before the first transform sees them.
         opener: how sources are read that are no JSON (see `open_sources`).
         described: what the report says of the pipeline.
+        trace: told of every row that is written, in order, where it came from and whether it was held out.
 
     Raises:
         UserError: the source cannot be read, a transform failed, no row is left, or a place cannot be written.
@@ -144,9 +146,11 @@ def process_data(
             for one in sources
         )
         held_out = 0
-        for _, row in run_pipeline(pipeline, rows, ledger, on_reject):
+        for origin, row in run_pipeline(pipeline, rows, ledger, on_reject):
             is_eval = row.pop(SPLIT, "train") == "eval"
             held_out += is_eval
+            if trace is not None:
+                trace(origin, is_eval)
             (eval_file if is_eval else file).write(encoded(row))
         shown = ", ".join(str(one) for one in given)
         if ledger.rows["written"] == held_out:

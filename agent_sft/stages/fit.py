@@ -16,9 +16,11 @@ import orjson
 
 from agent_sft import __version__
 from agent_sft.data.cutoffs import CutoffTable, neighbours
+from agent_sft.data.cutting import TOKENS, change_record
 from agent_sft.data.dataset_info import INFO_NAME, info_content
 from agent_sft.data.fitting import DROPPED, SUPERVISED, TOO_LONG, UNSUPERVISED, Counts, Fitted, Fitting
 from agent_sft.data.overflow import beginnings, most_tokens
+from agent_sft.data.ranges import Ranges
 from agent_sft.data.supervision import is_flagged
 from agent_sft.engines.llamafactory.encoding import EncodingFacts, TurnCounts, counted_turns, encoding_settings
 from agent_sft.errors import UserError, WorkFailed
@@ -27,7 +29,7 @@ from agent_sft.runs.directory import Stamp
 from agent_sft.stages.base_model import model_identity
 from agent_sft.stages.plan import TrainingPlan
 from agent_sft.stages.reporting import Reporter
-from agent_sft.stages.stage import Stage
+from agent_sft.stages.stage import Stage, example_digests
 
 CHANGES_NAME, TABLE_NAME = "changes.jsonl", "fit_report.json"
 SHOWN = 3
@@ -54,9 +56,17 @@ class Tally:
     tokens: int = 0
     tokens_trained: int = 0
     too_long: list[str] = field(default_factory=list)
+    counted: Ranges = field(default_factory=Ranges)
+    """Rows whose tokens were counted."""
+    tokens_cut: int = 0
+    """Of them, the tokens that no example holds."""
+    tokens_repeated: int = 0
+    """Tokens that examples hold beyond those of their row."""
 
     def add(self, row: int, fitted: Fitted) -> None:
         """Count a row."""
+        if fitted.tokens is not None:
+            self.counted.add(row)
         self.examples += len(fitted.rows)
         self.tokens += fitted.tokens or 0
         self.tokens_trained += fitted.tokens_trained or 0
@@ -65,17 +75,26 @@ class Tally:
         if fitted.fate == TOO_LONG and len(self.too_long) < SHOWN:
             self.too_long.append(f"row {row} has {fitted.tokens:,} tokens")
 
+    def tokens_json(self) -> dict[str, Any]:
+        """Return the tokens of the rows that were counted: before - cut + repeated = trained."""
+        return {
+            "counted": str(self.counted),
+            "before": self.tokens,
+            "cut": self.tokens_cut,
+            "repeated": self.tokens_repeated,
+            "trained": self.tokens_trained,
+        }
+
 
 def fit_stage(plan: TrainingPlan, prepared: Stamp) -> Stage:
     """Return the stage and all that its outcome depends on."""
     base = plan.run.stamp("base") if plan.is_tiny else None
     settings = encoding_settings(plan.arguments)
     settings.pop("model_name_or_path", None)
-    files = prepared.outputs["files"]
     return Stage(
         "fit",
         {
-            "data": {name: entry["digest"] for name, entry in files.items() if name.endswith(".jsonl")},
+            "data": example_digests(prepared),
             "settings": settings,
             "model": model_identity(plan, base),
             "on overflow": plan.config.on_overflow,
@@ -166,7 +185,8 @@ def _make(
                 reporter.say(f"fit: {line}")
             info = orjson.loads(info_content(info, name, f"{name}.jsonl"))
             rows[name] = writer.tally.examples
-            tables[name] = {**writer.table.as_json(), "rows_changed": dict(writer.tally.fates)}
+            table = {**writer.table.as_json(), "rows_changed": dict(writer.tally.fates)}
+            tables[name] = {**table, "tokens": writer.tally.tokens_json()}
     write_atomic(folder / INFO_NAME, orjson.dumps(info, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     write_json(folder / TABLE_NAME, tables)
     files = [folder / f"{name}.jsonl" for name in scans]
@@ -208,7 +228,9 @@ class _Writer:
                 for example in made.rows:
                     stream.write(orjson.dumps(example, option=orjson.OPT_APPEND_NEWLINE))
                 if made.fate is not None:
-                    record = {"dataset": self.name, "row": number, **made.as_json()}
+                    record = change_record(self.name, number, row, made, counts)
+                    self.tally.tokens_cut += record["cut"].get(TOKENS, 0)
+                    self.tally.tokens_repeated += record["repeated"].get(TOKENS, 0)
                     self._changes.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
             self._check(target)
 

@@ -16,6 +16,7 @@ from agent_sft.config.sft import TINY
 from agent_sft.data.conversation import Origin
 from agent_sft.data.preparing import prepare_dataset
 from agent_sft.data.report import PrepareReport
+from agent_sft.data.sharegpt import Example
 from agent_sft.engines.environments import engine_python, engine_versions
 from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS, load_facts
 from agent_sft.engines.llamafactory.templates import check_template, check_template_name
@@ -37,11 +38,11 @@ class Origins:
     sources: list[tuple[int, str]] = field(default_factory=list)
     """The first example of each source, and the source."""
 
-    def note(self, origin: Origin, examples: int) -> None:
+    def note(self, origin: Origin, _row: Any, examples: Sequence[Example], _ended: Exception | None) -> None:
         """Note what became of a row."""
         if not self.sources or self.sources[-1][1] != origin.file:
             self.sources.append((len(self.rows), origin.file))
-        self.rows.extend([origin.row] * examples)
+        self.rows.extend([origin.row] * len(examples))
 
     def label(self, example: int) -> str:
         """Return the row of an example, counted from 1, as people are told of it."""

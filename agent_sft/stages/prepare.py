@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from agent_sft import __version__
+from agent_sft.data.folders import new_folder
 from agent_sft.data.formats import openai
 from agent_sft.data.preparing import REJECTS_NAME, prepare_dataset
 from agent_sft.data.report import PrepareReport
+from agent_sft.data.trail import PrepareTrail
 from agent_sft.errors import WorkFailed
+from agent_sft.files import atomic_writer
 from agent_sft.runs.directory import Stamp
 from agent_sft.stages.held_out import held_out_file
 from agent_sft.stages.inputs import digests, names
@@ -54,6 +57,11 @@ def prepare(plan: TrainingPlan, reporter: Reporter) -> Stamp:
     return stamp
 
 
+def prepared_trail(plan: TrainingPlan, name: str) -> Path:
+    """Return where it goes what became of each row that was prepared for a dataset."""
+    return plan.run.path / "trails" / f"{name}.trail.jsonl"
+
+
 def _sources(plan: TrainingPlan) -> dict[str, Any]:
     """Return the digests of what is prepared."""
     stamp = None if plan.config.skip_process else process_stage(plan).finished(plan.run)
@@ -81,19 +89,22 @@ def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str,
     elif plan.held_out:
         sources[f"{plan.dataset}_eval"] = ([str(held_out_file(plan))], processed)
     reports: dict[str, PrepareReport] = {}
-    for name, (given, form) in sources.items():
-        reports[name] = prepare_dataset(
-            given,
-            name=name,
-            folder=plan.data_dir,
-            template=str(plan.arguments["template"]),
-            form=form,
-            rewards=plan.rewards if skips and name == plan.dataset else None,
-            opener=open_outside,
-        )
+    trails = [prepared_trail(plan, name) for name in sources]
+    for (name, (given, form)), trail in zip(sources.items(), trails, strict=True):
+        with new_folder(trail.parent), atomic_writer(trail) as stream:
+            reports[name] = prepare_dataset(
+                given,
+                name=name,
+                folder=plan.data_dir,
+                template=str(plan.arguments["template"]),
+                form=form,
+                rewards=plan.rewards if skips and name == plan.dataset else None,
+                opener=open_outside,
+                trace=PrepareTrail(stream).note,
+            )
         for line in reports[name].lines():
             reporter.say(f"prepare: {line}")
-    files = sorted({path for report in reports.values() for path in report.files})
+    files = sorted({*trails, *(path for report in reports.values() for path in report.files)})
     return files, {
         "rows": {name: report.examples for name, report in reports.items()},
         "rejected": {name: report.rows_rejected for name, report in reports.items()},

@@ -7,10 +7,12 @@ from typing import Any
 
 from agent_sft import __version__
 from agent_sft.data.choosing import choose_pipeline, shipped_pipelines
+from agent_sft.data.folders import new_folder
 from agent_sft.data.pipeline import Pipeline, load_pipeline
 from agent_sft.data.processing import process_data
+from agent_sft.data.trail import ProcessTrail
 from agent_sft.errors import WorkFailed
-from agent_sft.files import digest_file
+from agent_sft.files import atomic_writer, digest_file
 from agent_sft.runs.directory import Stamp
 from agent_sft.stages.inputs import digests, names
 from agent_sft.stages.outside import open_outside
@@ -64,17 +66,25 @@ def processed_file(plan: TrainingPlan) -> Path:
     return plan.run.path / "processed" / f"{plan.dataset}.jsonl"
 
 
+def processed_trail(plan: TrainingPlan) -> Path:
+    """Return where it goes which row of the input each row that was processed comes from."""
+    return plan.run.path / "trails" / "process.jsonl"
+
+
 def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str, Any]]:
     path, pipeline = _pipeline(plan, reporter)
-    report = process_data(
-        names(plan.inputs),
-        pipeline,
-        output=processed_file(plan),
-        form=plan.config.format,
-        rewards=plan.rewards,
-        opener=open_outside,
-        described={"pipeline": str(path)},
-    )
+    trail = processed_trail(plan)
+    with new_folder(trail.parent), atomic_writer(trail) as stream:
+        report = process_data(
+            names(plan.inputs),
+            pipeline,
+            output=processed_file(plan),
+            form=plan.config.format,
+            rewards=plan.rewards,
+            opener=open_outside,
+            described={"pipeline": str(path)},
+            trace=ProcessTrail(stream).note,
+        )
     for line in report.lines():
         reporter.say(f"process: {line}")
     rejects = report.rejects_path.relative_to(plan.run.path) if report.rejects_path else None
@@ -84,7 +94,7 @@ def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str,
         "rejected": report.rejected,
         "rejects": str(rejects) if rejects else None,
     }
-    return report.files, {"pipeline": str(path), **facts}
+    return [*report.files, trail], {"pipeline": str(path), **facts}
 
 
 def _pipeline(plan: TrainingPlan, reporter: Reporter) -> tuple[Path, Pipeline]:

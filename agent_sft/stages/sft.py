@@ -25,6 +25,7 @@ from agent_sft.stages.fast import decide, decided
 from agent_sft.stages.fit import fit, fit_stage, fitted
 from agent_sft.stages.held_out import say_what_is_held_out, with_held_out
 from agent_sft.stages.inputs import digests
+from agent_sft.stages.ledger import ledger_stage, write_ledger
 from agent_sft.stages.plan import TrainingPlan, settings_yaml
 from agent_sft.stages.prepare import prepare, prepare_stage
 from agent_sft.stages.process import process, process_stage
@@ -39,6 +40,8 @@ class SFTOutcome:
     result: TrainingResult
     ran: bool
     """False if it was finished already and nothing was done."""
+    plan: TrainingPlan
+    """What was carried out: the plan with all that was decided on the way."""
 
 
 def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
@@ -50,7 +53,7 @@ def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
         Interrupted: the user stopped the training.
     """
     if is_finished(plan):
-        return SFTOutcome(read_result(plan.output_dir), ran=False)
+        return SFTOutcome(read_result(plan.output_dir), ran=False, plan=plan)
     refuse_what_others_made(plan)
     with catch_signals() as stop, _removed_if_refused(plan.run), run_lock(plan.run.path / ".lock") as lock:
         refuse_what_cannot_work(plan)
@@ -66,12 +69,14 @@ def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
         make_base(plan, prepared, reporter)
         stop.leave()
         plan, prepared = fit(plan, prepared, reporter)
+        if plan.trains_on_input:
+            write_ledger(plan, reporter)
         stop.leave()
         with plainly_named(plan.dataset_dir) as data_dir:
             plan = decide(plan, prepared, final_settings(plan, prepared, data_dir), reporter)
         write_atomic(plan.run.path / "run.yaml", describe(plan))
         train(plan, prepared, reporter, stop, lock)
-        return SFTOutcome(read_result(plan.output_dir), ran=True)
+        return SFTOutcome(read_result(plan.output_dir), ran=True, plan=plan)
 
 
 def is_finished(plan: TrainingPlan) -> bool:
@@ -118,6 +123,7 @@ def dry_run(plan: TrainingPlan) -> Iterator[str]:
     if prepared is not None and plan.trains_on_input:
         stages.append(fit_stage(plan, prepared))
         plan, data = fitted(plan, prepared) or (plan, prepared)
+        stages.append(ledger_stage(plan))
     if plan.config.fast:
         known = decided(plan, data) if data else None
         yield "fast: decided already" if known else "fast: decided when the data is prepared; shown without it"

@@ -51,6 +51,12 @@ class Stage:
         return stamp
 
 
+def example_digests(made: Stamp) -> dict[str, str]:
+    """Return the digests of the data files that a stage made, without those of what it tells of them."""
+    wanted = {f"{name}.jsonl" for name in made.outputs["rows"]}
+    return {name: entry["digest"] for name, entry in made.outputs["files"].items() if Path(name).name in wanted}
+
+
 def describe_file(path: Path) -> dict[str, Any]:
     """Return what a stamp records of a file."""
     return {"size": path.stat().st_size, "digest": digest_file(path)}

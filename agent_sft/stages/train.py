@@ -22,7 +22,7 @@ from agent_sft.stages.base_model import model_identity
 from agent_sft.stages.parity import ParityCheck
 from agent_sft.stages.plan import TrainingPlan, settings_yaml
 from agent_sft.stages.reporting import Reporter, TrainingProgress
-from agent_sft.stages.stage import Stage
+from agent_sft.stages.stage import Stage, example_digests
 
 POLL_SECONDS = 0.1
 MANY_ROWS = 2000
@@ -48,9 +48,8 @@ def refuse_what_others_made(plan: TrainingPlan) -> None:
 def train_stage(plan: TrainingPlan, prepared: Stamp | None) -> Stage:
     """Return the training and all that its outcome depends on."""
     base = plan.run.stamp("base") if plan.is_tiny else None
-    files = prepared.outputs["files"] if prepared else {}
     inputs: dict[str, Any] = {
-        "data": {name: entry["digest"] for name, entry in files.items() if name.endswith(".jsonl")},
+        "data": example_digests(prepared) if prepared else {},
         "settings": fingerprinted(plan.arguments),
         "model": model_identity(plan, base),
         "processes": plan.launch.world_size,
@@ -90,6 +89,7 @@ def train(plan: TrainingPlan, prepared: Stamp, reporter: Reporter, stop: StopSig
         parity.order(attempt)
         _run_trainer(plan, attempt, reporter, stop, lock, _promised(settings, rows), parity)
     outcome = read_json(attempt / "outcome.json") or {}
+    begun = read_json(attempt / "training.json") or {}
     log = attempt / "train.log"
     _judge(plan, outcome, settings, log)
     files = {str(path.name): {"size": path.stat().st_size} for path in plan.output_dir.glob("*.safetensors")}
@@ -98,6 +98,8 @@ def train(plan: TrainingPlan, prepared: Stamp, reporter: Reporter, stop: StopSig
         "weights": files,
         "steps": outcome["global_step"],
         "attempt": attempt.name,
+        "examples": begun.get("examples"),
+        "tokens": begun.get("tokens"),
         "parity": parity.outcome,
     }
     stamp = Stamp("train", stage.fingerprint, dict(stage.inputs), outputs, started, now())
@@ -216,6 +218,8 @@ def _run_trainer(
             if not checked and (begun := read_json(attempt / "training.json")) is not None:
                 checked = True
                 _check_promise(begun, promised, log)
+                known = promised_tokens(plan) if promised is not None else None
+                reporter.say(f"train: {_said_of_tokens(begun, known)}")
             _report(follower, reporter)
             time.sleep(POLL_SECONDS)
         parity.look()
@@ -256,6 +260,22 @@ def _check_promise(begun: Mapping[str, Any], promised: int | None, log: Path) ->
             f"LLaMA-Factory trains on {examples} examples, {promised} were prepared: stopped before the first step",
             log=log,
         )
+
+
+def promised_tokens(plan: TrainingPlan) -> int | None:
+    """Return the tokens of all examples as the ledger has them; None where it counted only some."""
+    ledger = plan.run.stamp("ledger")
+    return None if ledger is None else ledger.outputs["tokens"]["trained on"]
+
+
+def _said_of_tokens(begun: Mapping[str, Any], promised: int | None) -> str:
+    """Say what LLaMA-Factory trains on by its own count, and whether the ledger says so too."""
+    examples, tokens = begun["examples"].get("train"), begun.get("tokens", {}).get("train")
+    said = f"LLaMA-Factory has {examples:,} examples" if examples is not None else "LLaMA-Factory streams its examples"
+    if tokens is None:
+        return said
+    agrees = "" if promised is None else ", as counted" if promised == tokens else f"; {promised:,} were counted"
+    return f"{said} of {tokens:,} tokens{agrees}"
 
 
 def _report(follower: TrainerLog, reporter: Reporter) -> None:

@@ -3,7 +3,7 @@
 Usage: train.py SETTINGS.yaml ATTEMPT_DIR
 
 Files in ATTEMPT_DIR, written by the first process of this machine:
-    training.json  when the first step is about to begin: examples, steps, step it goes on from
+    training.json  when the first step is about to begin: examples, their tokens, steps, step it goes on from
     parity.json    before the model is loaded, where it was asked for: what `parity.py` found
     outcome.json   when training ends: steps done, steps wanted, whether it was asked to stop
 and read by it:
@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute
 import torch
 import torch.distributed
 import yaml
@@ -34,6 +35,17 @@ def write(path: Path, value: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(value))
     temporary.replace(path)
+
+
+def count_tokens(dataset: Any) -> int | None:
+    """Return the tokens of all examples of a dataset, without padding; None where they do not stand in columns."""
+    table, chosen = getattr(dataset, "data", None), getattr(dataset, "_indices", None)
+    if table is None or "input_ids" not in getattr(dataset, "column_names", ()):
+        return None
+    lengths = pyarrow.compute.list_value_length(table.column("input_ids"))
+    if chosen is not None:  # as a split leaves them
+        lengths = lengths.take(chosen.column(0))
+    return int(pyarrow.compute.sum(lengths).as_py() or 0)
 
 
 class Supervised(TrainerCallback):  # type: ignore[misc]
@@ -56,9 +68,10 @@ class Supervised(TrainerCallback):  # type: ignore[misc]
             for name, loader in loaders.items()
             if loader is not None and hasattr(loader.dataset, "__len__")
         }
+        tokens = {name: count_tokens(loader.dataset) for name, loader in loaders.items() if loader is not None}
         self._write(
             "training.json",
-            {"examples": examples, "max_steps": state.max_steps, "from_step": state.global_step},
+            {"examples": examples, "tokens": tokens, "max_steps": state.max_steps, "from_step": state.global_step},
         )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
