@@ -34,6 +34,11 @@ class StepTotals:
         """Return what it added, less what it removed."""
         return self.added[unit] - self.removed[unit]
 
+    def shown(self, unit: str) -> str:
+        """Return what it removed and added as terms of a sum; nothing where that is nothing."""
+        terms = (("-", self.removed[unit]), ("+", self.added[unit]))
+        return " ".join(f"{sign} {count:,}" for sign, count in terms if count)
+
 
 @dataclass
 class Account:
@@ -147,7 +152,7 @@ class Account:
             said.append(f"parts of split rows: {parts}")
         said.append("examples: " + ", ".join(f"{count:,} {use}" for use, count in self.examples.items()))
         for unit in UNITS:
-            steps = [f"{'+' if net > 0 else '-'} {abs(net):,} by {name}" for name, net in self._nets(unit)]
+            steps = [f"{done} by {name}" for name, step in self.steps.items() if (done := step.shown(unit))]
             ends = [f"{found[unit]:,} {end}" for end, found in self.ends.items() if found[unit] or end == ENDS[0]]
             said.append(f"{unit}: {' '.join([f'{self.came[unit]:,} read', *steps])} = {' + '.join(ends)}")
         return [*said, *self._token_lines()]
@@ -158,13 +163,10 @@ class Account:
         known = of_use and all(one["examples_counted"] == one["examples_prepared"] for one in of_use)
         return sum(one["after"] for one in of_use) if known else None
 
-    def _nets(self, unit: str) -> list[tuple[str, int]]:
-        return [(name, step.net(unit)) for name, step in self.steps.items() if step.net(unit)]
-
     def _unit(self, unit: str) -> dict[str, Any]:
         return {
             "read": self.came[unit],
-            "by": dict(self._nets(unit)),
+            "by": {name: net for name, step in self.steps.items() if (net := step.net(unit))},
             **{end: found[unit] for end, found in self.ends.items()},
         }
 
