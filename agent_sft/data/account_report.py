@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_sft.data.amounts import CHARACTERS, TURNS, Amounts
+from agent_sft.data.ledger import TransformTally, flow_json
 from agent_sft.data.ranges import RowRanges, parse_ranges
 
 ENDS = ("trained on", "evaluated on", "held out", "left out", "rejected", "dropped")
@@ -16,28 +17,6 @@ nothing of; what both of them cut off elsewhere is entered as done by `fit`."""
 PREPARE, FIT = "prepare", "fit"
 """What steps are called that are no transforms."""
 UNITS = (TURNS, CHARACTERS)
-
-
-@dataclass
-class StepTotals:
-    """What a transform, the preparation or the fitting did in all."""
-
-    rows: Counter[str] = field(default_factory=Counter)
-    added: Amounts = field(default_factory=Counter)
-    removed: Amounts = field(default_factory=Counter)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the counts that are not zero."""
-        return _flows(self.added, self.removed) | ({"rows": dict(rows)} if (rows := +self.rows) else {})
-
-    def net(self, unit: str) -> int:
-        """Return what it added, less what it removed."""
-        return self.added[unit] - self.removed[unit]
-
-    def shown(self, unit: str) -> str:
-        """Return what it removed and added as terms of a sum; nothing where that is nothing."""
-        terms = (("-", self.removed[unit]), ("+", self.added[unit]))
-        return " ".join(f"{sign} {count:,}" for sign, count in terms if count)
 
 
 @dataclass
@@ -53,7 +32,7 @@ class Account:
     came: Amounts = field(default_factory=Counter)
     """What was read."""
     ends: dict[str, Amounts] = field(default_factory=lambda: {end: Counter() for end in ENDS})
-    steps: dict[str, StepTotals] = field(default_factory=dict)
+    steps: dict[str, TransformTally] = field(default_factory=dict)
     """By transform as the pipeline names it; then `prepare` and `fit`."""
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By dataset."""
@@ -73,11 +52,11 @@ class Account:
 
     def step(self, name: str, added: Amounts, removed: Amounts) -> dict[str, Any]:
         """Count what was done to a row; return the amounts that are not zero, and the `rows` it happened to."""
-        totals = self.steps.setdefault(name, StepTotals())
+        totals = self.steps.setdefault(name, TransformTally())
         totals.rows["changed"] += bool(+added or +removed)
         totals.added.update(added)
         totals.removed.update(removed)
-        return _flows(added, removed)
+        return flow_json(removed, added)
 
     def take_over(self, report: Mapping[str, Any]) -> None:
         """Take over what a pipeline counted itself: what it read and did, and the rows that it ended."""
@@ -89,8 +68,8 @@ class Account:
                 self.ends[fate][unit] += report[unit][fate]
         for name, done in report["transforms"].items():
             key = f"{name} (transform)" if name in (PREPARE, FIT) else name
-            self.steps[key] = StepTotals(
-                Counter(done["rows"]), Counter(done.get("added", {})), Counter(done.get("removed", {}))
+            self.steps[key] = TransformTally(
+                Counter(done["rows"]), Counter(done.get("removed", {})), Counter(done.get("added", {}))
             )
 
     def add_tokens(self, dataset: str, use: str, prepared: int, found: Mapping[str, Any] | None) -> None:
@@ -121,7 +100,7 @@ class Account:
             AssertionError: they do not add up, which is a fault of this program.
         """
         for unit in UNITS:
-            came = self.came[unit] + sum(step.net(unit) for step in self.steps.values())
+            came = self.came[unit] + sum(_net(step, unit) for step in self.steps.values())
             went = sum(amounts[unit] for amounts in self.ends.values())
             assert came == went, f"{unit}: {came} came in, {went} are accounted for"
         ends = sum(self.rows[end] for end in ENDS) + self.rows["split"]
@@ -152,7 +131,7 @@ class Account:
             said.append(f"parts of split rows: {parts}")
         said.append("examples: " + ", ".join(f"{count:,} {use}" for use, count in self.examples.items()))
         for unit in UNITS:
-            steps = [f"{done} by {name}" for name, step in self.steps.items() if (done := step.shown(unit))]
+            steps = [f"{done} by {name}" for name, step in self.steps.items() if (done := _shown(step, unit))]
             ends = [f"{found[unit]:,} {end}" for end, found in self.ends.items() if found[unit] or end == ENDS[0]]
             said.append(f"{unit}: {' '.join([f'{self.came[unit]:,} read', *steps])} = {' + '.join(ends)}")
         return [*said, *self._token_lines()]
@@ -166,7 +145,7 @@ class Account:
     def _unit(self, unit: str) -> dict[str, Any]:
         return {
             "read": self.came[unit],
-            "by": {name: net for name, step in self.steps.items() if (net := step.net(unit))},
+            "by": {name: net for name, step in self.steps.items() if (net := _net(step, unit))},
             **{end: found[unit] for end, found in self.ends.items()},
         }
 
@@ -185,6 +164,11 @@ class Account:
         return said
 
 
-def _flows(added: Amounts, removed: Amounts) -> dict[str, Any]:
-    """Return the amounts that are not zero."""
-    return {name: dict(found) for name, amounts in (("removed", removed), ("added", added)) if (found := +amounts)}
+def _net(step: TransformTally, unit: str) -> int:
+    return step.added[unit] - step.removed[unit]
+
+
+def _shown(step: TransformTally, unit: str) -> str:
+    """Return what a step removed and added as terms of a sum; nothing where that is nothing."""
+    terms = (("-", step.removed[unit]), ("+", step.added[unit]))
+    return " ".join(f"{sign} {count:,}" for sign, count in terms if count)

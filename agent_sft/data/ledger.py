@@ -65,7 +65,7 @@ class Change:
 
     def as_json(self) -> dict[str, Any]:
         """Return what there is to say, nothing where there is nothing."""
-        record = {"by": self.by, **_flow_json(self.removed, self.added)}
+        record = {"by": self.by, **flow_json(self.removed, self.added)}
         return {**record, "notes": list(self.notes)} if self.notes else record
 
 
@@ -80,7 +80,7 @@ class TransformTally:
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts that are not zero."""
-        return {"rows": dict(+self.rows), **_flow_json(self.removed, self.added)}
+        return {"rows": dict(+self.rows), **flow_json(self.removed, self.added)}
 
 
 class Ledger:
@@ -206,6 +206,6 @@ def encoded(value: Any) -> bytes:
         return json.dumps(value, default=str).encode() + b"\n"
 
 
-def _flow_json(removed: Amounts, added: Amounts) -> dict[str, dict[str, int]]:
-    """Return the amounts that are not zero."""
+def flow_json(removed: Amounts, added: Amounts) -> dict[str, dict[str, int]]:
+    """Return the amounts that are not zero, of what was removed and what was added."""
     return {name: dict(found) for name, amounts in (("removed", removed), ("added", added)) if (found := +amounts)}
