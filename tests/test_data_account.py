@@ -274,6 +274,7 @@ def test_rows_held_out_are_evaluated_on_or_set_apart(tmp_path: Path) -> None:
     split = {"kind": "split", "params": {"by": "messages.0.content", "eval": 0.5}}
     used = carried_out(tmp_path, [path], [split])
     assert used.account.rows["trained on"] + used.account.rows["evaluated on"] == 40
+    assert (used.changes, used.account.rows["changed"]) == ([], 0), "to be held out is no change"
     assert used.account.rows["evaluated on"] == len(used.datasets["evaluated on"]) > 5
     other = write(tmp_path / "b.jsonl", messages("q", "other"))
     apart = carried_out(tmp_path, [path], [split], uses_held_out=False, evaluation=other)

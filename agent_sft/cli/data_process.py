@@ -15,8 +15,16 @@ from agent_sft.cli.show import say
 @click.option("--output", type=FILE, required=True, help="Where the rows go: JSON lines of OpenAI chat rows.")
 @click.option("--pipeline", type=FILE, help="The transforms.  [default: one of configs/process, by the data]")
 @click.option("--format", "form", help="Insist on a format instead of recognising it.")
+@click.option("--min-reward", type=float, help="Leave out rows with a reward below this, before the pipeline.")
 @click.option("--allow-rejects", is_flag=True, help="Exit 0 also when rows had to be rejected.")
-def command(data: tuple[str, ...], output: Path, pipeline: Path | None, form: str | None, allow_rejects: bool) -> None:
+def command(
+    data: tuple[str, ...],
+    output: Path,
+    pipeline: Path | None,
+    form: str | None,
+    min_reward: float | None,
+    allow_rejects: bool,
+) -> None:
     """Run a pipeline of transforms over DATA: files or globs.
 
     Beside the output lie data_report.json, with what became of every row, turn and character, and rejects.jsonl,
@@ -25,6 +33,7 @@ def command(data: tuple[str, ...], output: Path, pipeline: Path | None, form: st
     from agent_sft.data.choosing import choose_pipeline
     from agent_sft.data.pipeline import load_pipeline
     from agent_sft.data.processing import process_data
+    from agent_sft.data.rewards import Rewards
     from agent_sft.errors import WorkFailed
     from agent_sft.stages.outside import open_outside
 
@@ -37,6 +46,7 @@ def command(data: tuple[str, ...], output: Path, pipeline: Path | None, form: st
         load_pipeline(pipeline),
         output=output,
         form=form,
+        rewards=Rewards(min_reward),
         opener=open_outside,
         described={"pipeline": str(pipeline)},
     )

@@ -20,6 +20,7 @@ from agent_sft.data.jsontext import loads_any
 from agent_sft.data.ledger import encoded
 from agent_sft.data.ranges import Ranges, parse_ranges
 from agent_sft.data.trail import read_trail
+from agent_sft.data.transforms.split import SPLIT
 
 Use = Literal["trained on", "evaluated on"]
 FATES = "fates"
@@ -232,7 +233,7 @@ class _Walk:
                 if place is None or any(entry.get(key) != place.get(key) for key in ("file", "row", "part")):
                     return []
                 entries.advance()
-                return [change for change in entry.get("changes", ()) if len(change) > 1]
+                return [change for change in entry.get("changes", ()) if not _only_marks(change)]
             entries.advance()
             self._changes.write(encoded(entry))
         return []
@@ -279,6 +280,11 @@ class _Ahead:
             return None
         self.advance()
         return found
+
+
+def _only_marks(change: Mapping[str, Any]) -> bool:
+    """Tell whether a change is the mark alone by which `split` says which set a row belongs to."""
+    return len(change) == 1 and change["by"].startswith(SPLIT)
 
 
 def _report(elements: Elements) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
