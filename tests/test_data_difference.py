@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from agent_sft.data.choosing import choose_pipeline
 from agent_sft.data.difference import compare_files
+from agent_sft.data.pipeline import load_pipeline
+from agent_sft.data.processing import process_data
+from agent_sft.data.trail import PROCESS, TRAILS, ProcessTrail
 from agent_sft.errors import UserError
 from tests.conftest import RunCli
 from tests.rows import chat, said, user
@@ -165,3 +169,26 @@ def test_a_terminal_gets_colours_and_a_file_none(tmp_path: Path, run_cli: RunCli
     os.close(theirs)
     assert b"\x1b[31m    - b" in os.read(ours, 10000)
     os.close(ours)
+
+
+def test_a_runs_trail_tells_the_rows_of_several_inputs_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for path in paths:
+        rows = [chat(user(f"{path.name} {number}"), said("x"), user("bye")) for number in range(20)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    split = {"kind": "split", "params": {"by": "messages.0.content", "eval": 0.4}}
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({"transforms": ["trim_trailing", split]}))
+    (tmp_path / TRAILS).mkdir()
+    output = tmp_path / "processed" / "d.jsonl"
+    with (tmp_path / TRAILS / PROCESS).open("wb") as stream:
+        process_data(paths, load_pipeline(tmp_path / "p.yaml"), output=output, trace=ProcessTrail(stream).note)
+    held_out = output.with_name("d_eval.jsonl")
+    for path in paths:
+        kept = [one for one in compare_files(path, output) if one.fate is None]
+        apart = [one for one in compare_files(path, held_out) if one.fate is None]
+        assert {one.row for one in kept}.isdisjoint(one.row for one in apart)
+        assert len(kept) + len(apart) == 20
+        assert len(kept) > 0 < len(apart)
+        for one in (*kept, *apart):
+            assert [part.deed for part in one.parts] == ["same", "same", "removed"]
+            assert one.parts[0].after == f"{path.name} {one.row - 1}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +19,9 @@ from agent_sft.data.conversation import Conversation, Turn
 from agent_sft.data.formats import detect, format_named
 from agent_sft.data.hermes import write_answer
 from agent_sft.data.jsontext import dumps
-from agent_sft.data.processing import REPORT_NAME
+from agent_sft.data.processing import EVAL_SUFFIX, REPORT_NAME
 from agent_sft.data.sources import open_sources
+from agent_sft.data.trail import PROCESS, TRAILS, read_trail
 from agent_sft.data.turns import Unusable
 from agent_sft.errors import UserError
 from agent_sft.files import read_json
@@ -63,14 +64,16 @@ class RowDifference:
 def compare_files(before: Path, after: Path, *, form: str | None = None) -> Iterator[RowDifference]:
     """Yield what became of each row of `before` in `after`, in order.
 
-    Rows are matched by the ledger beside `after` where it tells of `before`; by their place otherwise, and then both
-    must have as many rows.
+    Rows are matched by the ledger beside `after` where it tells of `before`, and in a run's directory by its trail,
+    which tells the rows of several inputs apart; by their place otherwise, and then both must have as many rows.
 
     Raises:
         UserError: a file cannot be read, or their rows cannot be matched.
     """
     stories = _stories(before, after)
     following = _conversations(after, None)
+    if (trail := after.parent.with_name(TRAILS) / PROCESS).is_file():
+        following = compress(following, _follow(trail, before, after, stories))
     for number, first in enumerate(_conversations(before, form), start=1):
         story = stories.get(number, _Story())
         if story.fate is not None:
@@ -179,11 +182,25 @@ def _stories(before: Path, after: Path) -> dict[int, _Story]:
     return stories
 
 
+def _follow(trail: Path, before: Path, after: Path, stories: dict[int, _Story]) -> Iterator[bool]:
+    """Yield for each row of `after` whether it comes from `before`; note in `stories` what is in the other set."""
+    is_eval = after.stem.endswith(EVAL_SUFFIX)
+    apart = "held out for the evaluation" if not is_eval else "not held out for the evaluation"
+    mine = {file: Path(file).resolve() == before.resolve() for file in {entry["file"] for entry in read_trail(trail)}}
+    for entry in read_trail(trail):
+        if entry["eval"] == is_eval or not mine[entry["file"]]:
+            continue
+        story = stories.setdefault(entry["row"], _Story())
+        story.parts -= 1
+        story.fate = apart if story.parts == 0 else story.fate
+    return (mine[entry["file"]] for entry in read_trail(trail) if entry["eval"] == is_eval)
+
+
 def _said(change: Mapping[str, Any]) -> str:
     """Return what a transform did to a row, in a line."""
     counts = [f"{count:,} {unit} added" for unit, count in change.get("added", {}).items()]
     counts += [f"{count:,} {unit} removed" for unit, count in change.get("removed", {}).items()]
-    return f"{change['by']}: {'; '.join([*counts, *change.get('notes', ())])}"
+    return f"{change['by']}: {'; '.join([*counts, *change.get('notes', ())]) or 'no text changed'}"
 
 
 def _no_match(before: Path, after: Path, what: str) -> UserError:

@@ -28,6 +28,9 @@ from agent_sft.files import atomic_writer
 REJECTS_NAME = "rejects.jsonl"
 REPORT_NAME = "data_report.json"
 
+EVAL_SUFFIX = "_eval"
+"""What the name of the file with the rows held out ends with."""
+
 READ, REWARD = "read", "reward"
 """What ends a row before the first transform: it cannot be read, or its reward is too low."""
 
@@ -119,7 +122,7 @@ def process_data(
     asked = format_named(form) if form is not None else None
     given = [source] if isinstance(source, str | Path) else list(source)
     sources = open_sources(given, opener=opener)
-    eval_path = output.with_name(f"{output.stem}_eval{output.suffix}")
+    eval_path = output.with_name(f"{output.stem}{EVAL_SUFFIX}{output.suffix}")
     rejects_path, report_path = output.with_name(REJECTS_NAME), output.with_name(REPORT_NAME)
     places = (output, eval_path, rejects_path, report_path)
     for one in sources:

@@ -23,6 +23,9 @@ from agent_sft.data.sharegpt import Example
 from agent_sft.data.transforms.chat import json_text
 from agent_sft.data.turns import Unusable
 
+TRAILS, PROCESS = "trails", "process.jsonl"
+"""The folder of a run's trails, and the pipeline's in it."""
+
 
 class ProcessTrail:
     """Writes down where the rows come from that a pipeline writes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from agent_sft.data.processing import EVAL_SUFFIX
 from agent_sft.engines.llamafactory.arguments import evaluation_arguments
 from agent_sft.runs.directory import Stamp
 from agent_sft.stages.plan import TrainingPlan
@@ -15,7 +16,7 @@ from agent_sft.stages.reporting import Reporter
 def held_out_file(plan: TrainingPlan) -> Path:
     """Return where the rows go that `split` holds out."""
     path = processed_file(plan)
-    return path.with_name(f"{path.stem}_eval{path.suffix}")
+    return path.with_name(f"{path.stem}{EVAL_SUFFIX}{path.suffix}")
 
 
 def with_held_out(plan: TrainingPlan, processed: Stamp | None) -> TrainingPlan:

@@ -10,7 +10,7 @@ from agent_sft.data.folders import new_folder
 from agent_sft.data.formats import openai
 from agent_sft.data.preparing import REJECTS_NAME, prepare_dataset
 from agent_sft.data.report import PrepareReport
-from agent_sft.data.trail import PrepareTrail
+from agent_sft.data.trail import TRAILS, PrepareTrail
 from agent_sft.errors import WorkFailed
 from agent_sft.files import atomic_writer
 from agent_sft.runs.directory import Stamp
@@ -59,7 +59,7 @@ def prepare(plan: TrainingPlan, reporter: Reporter) -> Stamp:
 
 def prepared_trail(plan: TrainingPlan, name: str) -> Path:
     """Return where it goes what became of each row that was prepared for a dataset."""
-    return plan.run.path / "trails" / f"{name}.trail.jsonl"
+    return plan.run.path / TRAILS / f"{name}.trail.jsonl"
 
 
 def _sources(plan: TrainingPlan) -> dict[str, Any]:

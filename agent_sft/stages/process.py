@@ -10,7 +10,7 @@ from agent_sft.data.choosing import choose_pipeline, shipped_pipelines
 from agent_sft.data.folders import new_folder
 from agent_sft.data.pipeline import Pipeline, load_pipeline
 from agent_sft.data.processing import process_data
-from agent_sft.data.trail import ProcessTrail
+from agent_sft.data.trail import PROCESS, TRAILS, ProcessTrail
 from agent_sft.errors import WorkFailed
 from agent_sft.files import atomic_writer, digest_file
 from agent_sft.runs.directory import Stamp
@@ -68,7 +68,7 @@ def processed_file(plan: TrainingPlan) -> Path:
 
 def processed_trail(plan: TrainingPlan) -> Path:
     """Return where it goes which row of the input each row that was processed comes from."""
-    return plan.run.path / "trails" / "process.jsonl"
+    return plan.run.path / TRAILS / PROCESS
 
 
 def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str, Any]]:
