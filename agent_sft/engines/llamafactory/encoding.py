@@ -13,8 +13,10 @@ import orjson
 
 from agent_sft.engines.environments import call_inside
 from agent_sft.engines.llamafactory.facts import INSIDE
+from agent_sft.engines.llamafactory.tokenizer_record import record_path
+from agent_sft.errors import WorkFailed
 
-PROGRAM = INSIDE / "encode.py"
+ENCODE, COUNT = INSIDE / "encode.py", INSIDE / "count.py"
 
 ENCODING_KEYS = (
     "add_special_tokens",
@@ -99,6 +101,13 @@ class EncodingFacts:
     """Whether the template ends a turn with the token that begins the next one."""
     seconds: float
     """Time spent on the rows, without starting the engine."""
+    started: bool
+    """Whether LLaMA-Factory was started for it."""
+
+
+def example_limit(settings: Mapping[str, Any]) -> int:
+    """Return the tokens that an example may have: LLaMA-Factory takes one off where it packs."""
+    return int(settings["cutoff_len"]) - bool(settings.get("packing") or settings.get("neat_packing"))
 
 
 def encoding_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,8 +141,11 @@ def encoded_rows(
         WorkFailed: the model's tokenizer or a setting cannot be used.
     """
     what = "pieces" if pieces else "tokens"
-    with _run(python, folder, dataset, settings, what, rows) as (facts, found):
-        yield facts, (_encoded(line) for line in found)
+    with tempfile.TemporaryDirectory(prefix="agent-sft-") as scratch:
+        order = _order(folder, dataset, settings, what, rows, Path(scratch))
+        facts = call_inside(python, ENCODE, payload=order)
+        with Path(order["output"]).open("rb") as lines:
+            yield EncodingFacts(**facts, started=True), (_encoded(orjson.loads(line)) for line in lines)
 
 
 @contextmanager
@@ -147,30 +159,49 @@ def counted_turns(
 ) -> Iterator[tuple[EncodingFacts, Iterator[TurnCounts]]]:
     """Count the tokens of every turn of a prepared dataset, before truncation.
 
+    The first count with a tokenizer and a template starts LLaMA-Factory and records the tokenizer as it is used
+    there; later ones render by LLaMA-Factory's templates alone and count by the record, some tenths of a second.
+
     With a template for reasoning and `mask_history`, LLaMA-Factory takes the reasoning out of all but the last
     answer; it is counted here, so that the counts hold for a conversation that ends with any of its turns.
 
     Args and errors are those of `encoded_rows`.
     """
-    with _run(python, folder, dataset, settings, "counts", rows) as (facts, found):
-        yield facts, (_counted(line) for line in found)
-
-
-@contextmanager
-def _run(
-    python: Path, folder: Path, dataset: str, settings: Mapping[str, Any], what: str, rows: Collection[int] | None
-) -> Iterator[tuple[EncodingFacts, Iterator[dict[str, Any]]]]:
     with tempfile.TemporaryDirectory(prefix="agent-sft-") as scratch:
-        output = Path(scratch) / "rows.jsonl"
-        order = {
-            "settings": {**encoding_settings(settings), "dataset": dataset, "dataset_dir": str(folder.absolute())},
-            "output": str(output),
-            "what": what,
-            "rows": None if rows is None else sorted(rows),
-        }
-        facts = call_inside(python, PROGRAM, payload=order)
-        with output.open("rb") as lines:
-            yield EncodingFacts(**facts), map(orjson.loads, lines)
+        order = _order(folder, dataset, settings, "counts", rows, Path(scratch))
+        record = record_path(python, order["settings"])
+        order |= {"record": None if record is None else str(record), "cutoff": example_limit(settings)}
+        facts = _counted_by_record(python, order) if record is not None and record.is_file() else None
+        started = facts is None
+        facts = facts or call_inside(python, ENCODE, payload=order)
+        with Path(order["output"]).open("rb") as lines:
+            yield EncodingFacts(**facts, started=started), (_counted(orjson.loads(line)) for line in lines)
+
+
+def _counted_by_record(python: Path, order: dict[str, Any]) -> dict[str, Any] | None:
+    """Count without starting LLaMA-Factory; None where that cannot be done and it is to be asked."""
+    try:
+        facts: dict[str, Any] = call_inside(python, COUNT, payload=order)
+    except WorkFailed:
+        return None  # whatever is wrong with the rows or the settings, LLaMA-Factory says it in its own words
+    return None if "refused" in facts else facts
+
+
+def _order(
+    folder: Path,
+    dataset: str,
+    settings: Mapping[str, Any],
+    what: str,
+    rows: Collection[int] | None,
+    scratch: Path,
+) -> dict[str, Any]:
+    return {
+        "settings": {**encoding_settings(settings), "dataset": dataset, "dataset_dir": str(folder.absolute())},
+        "output": str(scratch / "rows.jsonl"),
+        "what": what,
+        "rows": None if rows is None else sorted(rows),
+        "record": None,
+    }
 
 
 def _encoded(line: dict[str, Any]) -> EncodedRow:
