@@ -204,7 +204,7 @@ class _Writer:
                     self.table.add_short(len(row["conversations"]) // 2)
                 else:
                     starts = beginnings(row["conversations"])
-                    self.table.add(counts.pairs, head=counts.head, extra=counts.extra, starts=starts)
+                    self.table.add(counts, starts)
                 self.tally.add(number, made)
                 for example in made.rows:
                     stream.write(orjson.dumps(example, option=orjson.OPT_APPEND_NEWLINE))
@@ -262,7 +262,7 @@ def _with_counts(path: Path, counted: Iterator[TurnCounts]) -> Iterator[tuple[in
             if waiting is not None and waiting.row == number:
                 if waiting.error is not None:
                     raise WorkFailed(f"{path}, row {number}: {waiting.error}")
-                counts = Counts(waiting.pairs, waiting.head, waiting.extra)
+                counts = Counts(waiting.pairs, waiting.head, waiting.extra, waiting.ends, waiting.prompts)
                 with contextlib.suppress(StopIteration):
                     waiting = next(counted)
             yield number, orjson.loads(line), counts

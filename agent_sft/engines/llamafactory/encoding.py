@@ -75,6 +75,10 @@ class TurnCounts:
     """Tokens of the system text and the tools."""
     extra: int = 0
     """Tokens that stand outside of all pairs."""
+    ends: int = 0
+    """Tokens with loss that end an answer and count as the beginning of the next prompt, or as `extra`."""
+    prompts: bool = False
+    """Whether prompts carry loss too (`train_on_prompt`)."""
     error: str | None = None
     """Why LLaMA-Factory does not train on it."""
 
@@ -85,8 +89,8 @@ class TurnCounts:
 
     @property
     def loss_tokens(self) -> int:
-        """Tokens of all answers."""
-        return sum(answer for _, answer in self.pairs)
+        """Tokens that carry loss, if all answers do."""
+        return self.total if self.prompts else sum(answer + self.ends for _, answer in self.pairs)
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,9 @@ def counted_turns(
         started = facts is None
         facts = facts or call_inside(python, ENCODE, payload=order)
         with Path(order["output"]).open("rb") as lines:
-            yield EncodingFacts(**facts, started=started), (_counted(orjson.loads(line)) for line in lines)
+            known = EncodingFacts(**facts, started=started)
+            prompts = bool(settings.get("train_on_prompt"))
+            yield known, (_counted(orjson.loads(line), known, prompts) for line in lines)
 
 
 def _counted_by_record(python: Path, order: dict[str, Any]) -> dict[str, Any] | None:
@@ -214,11 +220,13 @@ def _encoded(line: dict[str, Any]) -> EncodedRow:
     )
 
 
-def _counted(line: dict[str, Any]) -> TurnCounts:
+def _counted(line: dict[str, Any], facts: EncodingFacts, prompts: bool) -> TurnCounts:
     return TurnCounts(
         row=line["row"],
         pairs=tuple((prompt, answer) for prompt, answer in line.get("pairs", ())),
         head=line.get("head", 0),
         extra=line.get("extra", 0),
+        ends=int(facts.efficient_eos),
+        prompts=prompts,
         error=line.get("error"),
     )
