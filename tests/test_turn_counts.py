@@ -14,7 +14,6 @@ from agent_sft.data.preparing import prepare_dataset
 from agent_sft.engines.llamafactory import encoding
 from agent_sft.engines.llamafactory.encoding import EncodedRow, EncodingFacts, TurnCounts, counted_turns
 from agent_sft.engines.llamafactory.tiny import make_tiny_model
-from agent_sft.engines.llamafactory.tokenizer_record import record_path
 from benchmarks.odd_conversations import make_case
 from tests.support import conversations, engine_jobs, run_inside
 
@@ -93,14 +92,6 @@ class Found:
     loaded_cut: dict[str, list[list[int]]]
 
 
-def order(python: Path, settings: dict[str, Any], folder: Path, what: str, output: Path) -> dict[str, Any]:
-    """What `encode.py` is asked when these rows are counted or shown."""
-    made = encoding._order(folder, "d", settings, what, None, output)
-    output.mkdir()
-    record = record_path(python, settings) if what == "counts" else None
-    return {**made, "record": None if record is None else str(record)}
-
-
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> dict[str, Found]:
     """Everything, for all cases; LLaMA-Factory is started once."""
@@ -123,7 +114,8 @@ def found(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> dict[
             chosen[name] = settings
             for what, cutoff in (("counts", ENOUGH), ("tokens", ENOUGH), ("tokens", TIGHT)):
                 output = place / f"{number}-{what}-{cutoff}"
-                asked = order(train_python, settings | {"cutoff_len": cutoff}, folder, what, output)
+                output.mkdir()
+                asked = encoding._order(folder, "d", settings | {"cutoff_len": cutoff}, what, None, output)
                 jobs.append({"program": str(encoding.ENCODE), "order": asked})
             loading = settings | {"dataset": "d", "dataset_dir": str(folder)}
             jobs += [{"load": loading}, {"load": loading | {"cutoff_len": TIGHT}}]

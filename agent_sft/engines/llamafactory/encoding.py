@@ -163,8 +163,8 @@ def counted_turns(
 ) -> Iterator[tuple[EncodingFacts, Iterator[TurnCounts]]]:
     """Count the tokens of every turn of a prepared dataset, before truncation.
 
-    The first count with a tokenizer and a template starts LLaMA-Factory and records the tokenizer as it is used
-    there; later ones render by LLaMA-Factory's templates alone and count by the record, some tenths of a second.
+    LLaMA-Factory is not started for that where its templates alone and the model's tokenizer give the same numbers:
+    the first count with a tokenizer and a template takes some 2 s, later ones some tenths of a second.
 
     With a template for reasoning and `mask_history`, LLaMA-Factory takes the reasoning out of all but the last
     answer; it is counted here, so that the counts hold for a conversation that ends with any of its turns.
@@ -174,8 +174,8 @@ def counted_turns(
     with tempfile.TemporaryDirectory(prefix="agent-sft-") as scratch:
         order = _order(folder, dataset, settings, "counts", rows, Path(scratch))
         record = record_path(python, order["settings"])
-        order |= {"record": None if record is None else str(record), "cutoff": example_limit(settings)}
-        facts = _counted_by_record(python, order) if record is not None and record.is_file() else None
+        light = order | {"record": str(record), "cutoff": example_limit(settings)}
+        facts = None if record is None else _counted_lightly(python, light)
         started = facts is None
         facts = facts or call_inside(python, ENCODE, payload=order)
         with Path(order["output"]).open("rb") as lines:
@@ -184,7 +184,7 @@ def counted_turns(
             yield known, (_counted(orjson.loads(line), known, prompts) for line in lines)
 
 
-def _counted_by_record(python: Path, order: dict[str, Any]) -> dict[str, Any] | None:
+def _counted_lightly(python: Path, order: dict[str, Any]) -> dict[str, Any] | None:
     """Count without starting LLaMA-Factory; None where that cannot be done and it is to be asked."""
     try:
         facts: dict[str, Any] = call_inside(python, COUNT, payload=order)
@@ -206,7 +206,6 @@ def _order(
         "output": str(scratch / "rows.jsonl"),
         "what": what,
         "rows": None if rows is None else sorted(rows),
-        "record": None,
     }
 
 

@@ -1,4 +1,4 @@
-"""Where a tokenizer is recorded as LLaMA-Factory uses it, so that counting does not start LLaMA-Factory again."""
+"""Where a tokenizer is recorded as LLaMA-Factory uses it, so that counting starts neither that nor transformers."""
 
 from __future__ import annotations
 

@@ -1,24 +1,25 @@
 """Counts the tokens of every turn without starting LLaMA-Factory: its own templates, and its tokenizer from a record.
 
-Standard input, output and results are those of `encode.py` for "counts"; in addition "record" names a file that
-`encode.py` wrote. Where that cannot be used, the result is {"refused": why} and `encode.py` is to be asked.
+Standard input, output and results are those of `encode.py` for "counts"; in addition "record" names the file that
+the tokenizer is recorded in, or will be, and "cutoff" the tokens that a row may have. Where LLaMA-Factory may count
+otherwise, the result is {"refused": why} and `encode.py` is to be asked.
 
-LLaMA-Factory's module of templates and transformers' tokenizers are light, but what is imported along with them for
-training and for pictures takes seconds. So the module is imported alone, and of transformers nothing.
+LLaMA-Factory's module of templates is light, but what is imported along with it for training and for pictures takes
+seconds. So it is imported alone.
 """
 
+import functools
 import importlib.util
 import json
 import sys
 import time
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from tokenizers import Tokenizer
+from recording import RecordedTokenizer, Refused, keep, kept, loaded, recorded
 from turn_counts import TextCollector, collected, counts, numbered_rows
 
 ROLES = {"human": "user", "gpt": "assistant", "function_call": "function", "observation": "observation"}
@@ -26,32 +27,7 @@ PLAIN = "base"
 """What LLaMA-Factory calls the handling of media where there are none."""
 
 
-class RecordedTokenizer:
-    """What templates ask a tokenizer for. LLaMA-Factory has changed it already: nothing is left to be added."""
-
-    chat_template = ""
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.backend = Tokenizer.from_str(record["tokenizer"])
-        self.backend.encode_special_tokens = record["encode_special_tokens"]
-        for name, value in record["tokens"].items():
-            setattr(self, name, value)
-
-    def convert_tokens_to_ids(self, token: str) -> int | None:
-        """Return the number of a token."""
-        number: int | None = self.backend.token_to_id(token)
-        return number
-
-    def add_special_tokens(self, tokens: dict[str, Any], **_: Any) -> int:
-        """Return how many tokens had to be added."""
-        return 0
-
-    def encode_all(self, texts: list[str]) -> list[Any]:
-        """Return the tokens of texts."""
-        encoded: list[Any] = self.backend.encode_batch_fast(texts, add_special_tokens=False)
-        return encoded
-
-
+@functools.cache
 def templates() -> ModuleType:
     """Import LLaMA-Factory's module of templates, with stand-ins for what it only names or does for pictures."""
     found = importlib.util.find_spec("llamafactory")
@@ -80,8 +56,8 @@ def _nothing(*_: Any) -> None:
     pass
 
 
-def template_of(settings: dict[str, Any], tokenizer: RecordedTokenizer) -> Any:
-    """Return LLaMA-Factory's template as these settings make it."""
+def template_of(settings: dict[str, Any], tokenizer: Any) -> Any:
+    """Return LLaMA-Factory's template as these settings make it; the tokenizer gets the tokens that it needs."""
     wanted = {
         "template": settings["template"],
         "train_on_prompt": settings.get("train_on_prompt", False),
@@ -109,24 +85,33 @@ def rows(settings: dict[str, Any], wanted: set[int] | None) -> Iterator[tuple[in
     yield from numbered_rows(folder / declared["file_name"], wanted)
 
 
-def refusal(record: dict[str, Any]) -> str | None:
-    """Return why a record cannot be used here; None where it can."""
-    now = {name: version(name) for name in record["versions"]}
-    return None if now == record["versions"] else f"it is of {record['versions']}, not of {now}"
+def prepared(order: dict[str, Any]) -> tuple[RecordedTokenizer, Any]:
+    """Return the tokenizer, from its record, which is made where there is none, and the template.
+
+    Raises:
+        Refused: LLaMA-Factory may count otherwise.
+    """
+    settings, path = order["settings"], Path(order["record"])
+    record = kept(path)
+    if record is None:
+        tokenizer = loaded(settings)
+        template_of(settings, tokenizer)  # changes the tokenizer
+        record = recorded(tokenizer)
+        keep(path, record)
+    found = RecordedTokenizer(record)
+    template = template_of(settings, found)
+    if template.mm_plugin != PLAIN:
+        raise Refused(f"the template takes media as '{template.mm_plugin}' does")
+    return found, template
 
 
 def main() -> None:
     """Count what is asked for."""
     order = json.load(sys.stdin)
-    record = json.loads(Path(order["record"]).read_text(encoding="utf-8"))
-    refused = refusal(record)
-    if refused is None:
-        tokenizer = RecordedTokenizer(record)
-        template = template_of(order["settings"], tokenizer)
-        if template.mm_plugin != PLAIN:
-            refused = f"the template takes media as '{template.mm_plugin}' does"
-    if refused is not None:
-        print(json.dumps({"refused": refused}), file=sys.__stdout__)
+    try:
+        tokenizer, template = prepared(order)
+    except Refused as reason:
+        print(json.dumps({"refused": str(reason)}), file=sys.__stdout__)
         return
     began = time.perf_counter()
     written = 0

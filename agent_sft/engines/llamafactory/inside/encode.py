@@ -11,17 +11,13 @@ of JSON lines. `output` gets one JSON line for each row, in order:
 
 A row that LLaMA-Factory leaves out or fails on has "error" in place of all that. Standard output gets
 {"rows": how many, "cutoff": tokens that a row may have, "efficient_eos": bool, "seconds": spent on rows}.
-
-With "record", a file, the tokenizer is left there as it was used, for `count.py` to count by without LLaMA-Factory.
 """
 
-import contextlib
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +27,10 @@ from llamafactory.data.parser import get_dataset_list
 from llamafactory.data.processor import SupervisedDatasetProcessor
 from llamafactory.hparams import get_train_args
 from llamafactory.model import load_tokenizer
-from tokenizers import Tokenizer
 from turn_counts import TextCollector, collected, counts, numbered_rows
 
 LONGEST_PIECE = 8
 """Tokens that a character's bytes can be spread over."""
-ODD_TEXTS = (
-    "",
-    " ",
-    "\n",
-    " two  words \n\n",
-    "É\u0301 ﬁ ½ ０ 🦉🏽 \u200d\u00a0\u0000",
-    "<tool_call>\n{}\n</tool_call> <think></think>",
-    "日本語 ελληνικά עברית",
-)
-"""By which a recorded tokenizer is compared with the one that it was made of."""
 
 
 class Encoder:
@@ -121,28 +106,6 @@ class Encoder:
         encoded: list[Any] = self.backend.encode_batch_fast(texts, add_special_tokens=False)
         return encoded
 
-    def record(self, path: Path) -> None:
-        """Leave the tokenizer in a file; not one that transformers does more for than `tokenizers` can repeat."""
-        if self.backend is None:
-            return
-        tokens = [f"{name}_token{part}" for name in ("bos", "eos", "pad") for part in ("", "_id")]
-        content = {
-            "versions": {name: version(name) for name in ("llamafactory", "transformers", "tokenizers")},
-            "tokens": {name: getattr(self.tokenizer, name) for name in tokens},
-            "encode_special_tokens": self.backend.encode_special_tokens,
-            "tokenizer": self.backend.to_str(),
-        }
-        again = Tokenizer.from_str(content["tokenizer"])
-        again.encode_special_tokens = content["encode_special_tokens"]
-        for text in ODD_TEXTS:
-            ids = self.tokenizer.encode(text, add_special_tokens=False)
-            if again.encode(text, add_special_tokens=False).ids != ids:
-                return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
-            json.dump(content, stream)
-        Path(stream.name).replace(path)
-
 
 def main() -> None:
     """Encode what is asked for."""
@@ -167,9 +130,6 @@ def main() -> None:
         "efficient_eos": bool(encoder.template.efficient_eos),
         "seconds": time.perf_counter() - began,
     }
-    if order["record"] is not None:
-        with contextlib.suppress(OSError):  # costs the next command time, not this one its result
-            encoder.record(Path(order["record"]))
     print(json.dumps(result), file=sys.__stdout__)
 
 
