@@ -153,6 +153,7 @@ CASES: dict[str, tuple[tuple[Any, ...], str, dict[str, Any], dict[str, Any], str
         row("human: Hi", f"gpt: {THOUGHT}Hello!"),
         None,
     ),
+    "qwen3 on, one turn": (CHATML, "qwen3", {"enable_thinking": True}, row(*HELLO), None),
     "qwen3 on, thoughts in two turns": (
         CHATML,
         "qwen3",
