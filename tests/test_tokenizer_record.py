@@ -15,7 +15,7 @@ from agent_sft.engines.llamafactory.tiny import make_tiny_model
 from agent_sft.engines.llamafactory.tokenizer_record import record_path
 from tests.support import short_data
 
-PYTHON = Path("/opt/python")
+PYTHON = Path("some-python")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_record_is_of_the_content_of_the_tokenizers_files(model: Path) -> None
 
 def test_a_record_is_of_the_settings_that_bear_on_the_tokenizer(model: Path) -> None:
     kinds = [place(model), place(model, template="llama3"), place(model, split_special_tokens=True)]
-    kinds.append(place(model, Path("/opt/other")))
+    kinds.append(place(model, Path("other-python")))
     assert None not in kinds and len(set(kinds)) == 4
 
 
