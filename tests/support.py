@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +80,23 @@ def processes_of(output_dir: Path) -> list[psutil.Process]:
         if any(str(output_dir) in word for word in words):
             found.append(process)
     return found
+
+
+def run_inside(python: Path, program: str, question: Any, scratch: Path) -> str:
+    """Run a program of `tests/inside/` in the train environment; what the engine keeps for later goes to `scratch`."""
+    done = subprocess.run(
+        [python, "-P", Path(__file__).parent / "inside" / program],
+        input=json.dumps(question),
+        env={**os.environ, "HF_HOME": str(scratch), "HF_DATASETS_CACHE": str(scratch)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def engine_jobs(python: Path, jobs: list[dict[str, Any]], scratch: Path) -> list[Any]:
+    """Return the results of jobs for `tests/inside/engine_jobs.py`."""
+    results: list[Any] = json.loads(run_inside(python, "engine_jobs.py", jobs, scratch))
+    return results

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from agent_sft.data.fitting import DROPPED, SPLIT, SUPERVISED, TOO_LONG, TRIMMED, UNSUPERVISED, Counts, Fitting
+from agent_sft.data.overflow import Window
 from agent_sft.data.supervision import is_flagged, supervised_pairs
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
@@ -80,13 +82,23 @@ def test_a_long_row_ends_at_a_pair_and_keeps_its_head() -> None:
         "turns_kept": 4,
         "tokens": 110,
         "tokens_trained": 90,
+        "loss_tokens": 20,
     }
 
 
 def test_windows_repeat_the_head() -> None:
     found = fitting(on_overflow="split").apply(row("a", "b", "c"), COUNTS)
     assert found.rows == (row("a", "b"), row("c"))
-    assert (found.fate, found.turns_kept, found.tokens_trained) == (SPLIT, 6, 90 + 60)
+    assert (found.fate, found.turns_kept, found.tokens_trained, found.loss_tokens) == (SPLIT, 6, 90 + 60, 30)
+
+
+def test_the_tokens_with_loss_are_those_of_the_answers_that_carry_it() -> None:
+    whole = Window(0, 3)
+    assert (COUNTS.loss_of(whole), COUNTS.loss_of(whole, last=True)) == (30, 10)
+    assert replace(COUNTS, extra=1, ends=1).loss_of(whole) == 33
+    assert replace(COUNTS, prompts=True).loss_of(Window(1, 3)) == 40 + 40
+    found = fitting(cutoff=200, supervise="tool_calls", masked=True).apply(row("a", CALL, "c"), COUNTS)
+    assert (found.tokens_trained, found.loss_tokens) == (90, 10)
 
 
 @pytest.mark.parametrize(("policy", "fate"), [("drop", DROPPED), ("error", TOO_LONG)])

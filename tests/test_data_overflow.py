@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent_sft.data.cutoffs import CutoffTable, neighbours
+from agent_sft.data.fitting import Counts
 from agent_sft.data.overflow import MARGIN, Window, beginnings, cut_row, fit, most_tokens
 from tests.accepting import ask
 
@@ -84,8 +85,8 @@ def test_a_cut_row_keeps_system_text_and_tools() -> None:
 
 def test_the_table_says_what_each_cutoff_leaves() -> None:
     table = CutoffTable.of("trim", [110, 230, 50])
-    table.add(PAIRS, head=80)
-    table.add([(30, 5)])
+    table.add(Counts(tuple(PAIRS), head=80))
+    table.add(Counts(((30, 5),)))
     assert table.cells() == [
         ["50", "1", "0", "1", "1", "2 (20%)", "5 (11%)"],
         ["110", "1", "1", "0", "2", "4 (40%)", "15 (33%)"],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,33 @@ def test_a_preview_shows_the_row_and_writes_a_page(run_cli: Callable[..., Any], 
     assert "⟦One moment, I'll find your account." in done.stdout
     assert "row 3: 5" in done.stderr
     assert "<h2>row 3: 5" in (tmp_path / "p.html").read_text(encoding="utf-8")
+
+
+class WithLoss(HTMLParser):
+    """Counts the tokens of the spans that a page shows as carrying loss."""
+
+    tokens = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "span" and "l" in (given.get("class") or "").split():
+            self.tokens += len((given["title"] or "").split())
+
+
+@pytest.mark.slow
+def test_previews_and_statistics_show_the_same_tokens_with_loss(run_cli: Callable[..., Any], tmp_path: Path) -> None:
+    """What previews show is what a training loads: tests/test_turn_counts.py."""
+    rows = [word for row in range(1, 25) for word in ("--row", str(row))]
+    shown = run_cli("data", "preview", SMALL, "--model", "tiny", *rows, "--html", tmp_path / "rows.html")
+    stats = run_cli("data", "stats", SMALL, "--model", "tiny", "--html", tmp_path / "stats.html")
+    assert (shown.returncode, stats.returncode) == (0, 0), shown.stderr + stats.stderr
+    each = [int(found.replace(",", "")) for found in re.findall(r"tokens, ([\d,]+) with loss", shown.stderr)]
+    spans = WithLoss()
+    spans.feed((tmp_path / "rows.html").read_text(encoding="utf-8"))
+    counted = re.search(r"with loss +([\d,]+) \((\d+)%\)", stats.stdout)
+    assert counted is not None and len(each) == 24
+    assert int(counted[1].replace(",", "")) == sum(each) == spans.tokens > 1000
+    assert f"{counted[1]} ({counted[2]}%)" in (tmp_path / "stats.html").read_text(encoding="utf-8")
 
 
 def test_a_preview_of_a_row_that_is_not_there_says_how_many_there_are(run_cli: Callable[..., Any]) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,93 +13,120 @@ import pytest
 
 from agent_sft.data.dataset_info import info_content
 from agent_sft.data.fitting import Counts, Fitting
-from agent_sft.data.preparing import prepare_dataset
+from agent_sft.engines.llamafactory import encoding
 from agent_sft.engines.llamafactory.encoding import counted_turns
-from agent_sft.engines.llamafactory.tiny import make_tiny_model
-from tests.support import QUICK, SMALL, loaded_examples
+from agent_sft.stages.checking import Outlook, lengths, look_ahead
+from agent_sft.stages.looking import NAME, Look, looked_at
+from tests.support import QUICK, SMALL, engine_jobs, loaded_examples
 
-PROGRAM = Path(__file__).parent / "inside" / "load_datasets.py"
 DATA = Path(__file__).resolve().parents[1] / "examples" / "data"
-CUTOFFS = (330, 420, 540)
-"""Shorter than all rows, than some, than few."""
-POLICIES: tuple[Any, ...] = ("trim", "split", "drop")
+ROWS = 2088
+"""In all files of example data."""
+SOURCES = {"all": "*.json", "few": "*_[24][04].json"}
+"""Files of example data."""
+CASES: dict[str, tuple[int, Any, Any]] = {
+    "all fit": (12_000, "trim", "all_assistant"),
+    "most are trimmed": (600, "trim", "all_assistant"),
+    "most are split": (600, "split", "all_assistant"),
+    "most are dropped": (600, "drop", "all_assistant"),
+    "few fit": (400, "trim", "all_assistant"),
+    "few, loss on all answers": (600, "trim", "all_assistant"),
+    "few, loss on calls": (600, "trim", "tool_calls"),
+    "few, loss on the final answer": (600, "trim", "final_answer"),
+}
+"""Cutoff, what becomes of longer rows, and the turns with loss; over all data, or those of a few rows."""
+SHOWN = ("all fit", "most are trimmed", "few fit")
+"""Cases of which all rows are previewed as well."""
 
 pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """All example data, with the tokens of every turn."""
+class Case:
+    """What was promised of the example data, and what a training reads."""
 
-    folder: Path
-    settings: dict[str, Any]
-    rows: list[dict[str, Any]]
-    counts: list[Counts]
+    examples: int
+    tokens: int
+    loss_tokens: int
+    lost: int
+    trained: dict[str, int]
+    previewed: int | None
+    """Tokens with loss that previews of all rows show."""
+
+
+def write_fitted(look: Look, counts: list[Counts], name: str, case: tuple[int, Any, Any], folder: Path) -> None:
+    """Write the examples of a case as the dataset `name` of a folder."""
+    cutoff, policy, supervise = case
+    fitting = Fitting(cutoff, policy, supervise, supervise != "all_assistant")
+    made = (fitting.apply(row, counted).rows for row, counted in zip(look.rows(), counts, strict=True))
+    lines = (orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for rows in made for row in rows)
+    (folder / f"{name}.jsonl").write_bytes(b"".join(lines))
+    info = folder / "dataset_info.json"
+    known = orjson.loads(info.read_bytes()) if info.exists() else {}
+    info.write_bytes(info_content(known, name, f"{name}.jsonl"))
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> Prepared:
+def all_data(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> tuple[dict[str, Case], int]:
+    """Every case, and the tokens with loss that statistics count in all data; LLaMA-Factory is started twice."""
     folder = tmp_path_factory.mktemp("fit")
-    source = folder / "all.jsonl"
-    rows = [row for path in sorted(DATA.glob("*.json")) for row in orjson.loads(path.read_bytes())[:60]]
-    source.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
-    report = prepare_dataset(source, name="d", folder=folder / "data")
-    make_tiny_model(train_python, report.data_path, folder / "base", seed=1)
-    settings = {"model_name_or_path": str(folder / "base"), "template": "qwen", "cutoff_len": 540}
-    with counted_turns(train_python, folder / "data", "d", settings) as (_, found):
-        counts = [Counts(row.pairs, row.head, row.extra) for row in found]
-    lines = report.data_path.read_bytes().splitlines()
-    assert len(lines) == len(counts) > 150
-    return Prepared(folder, settings, [orjson.loads(line) for line in lines], counts)
+    jobs: list[dict[str, Any]] = []
+    outlooks: dict[str, Outlook] = {}
+    with looked_at(str(DATA / SOURCES["all"]), model="tiny", template="qwen", settings={"cutoff_len": 12_000}) as look:
+        shutil.copytree(look.settings["model_name_or_path"], folder / "base")
+    model, loss = str(folder / "base"), 0
+    for part, files in SOURCES.items():
+        with looked_at(str(DATA / files), model=model, template="qwen", settings={"cutoff_len": 12_000}) as look:
+            with counted_turns(train_python, look.folder, NAME, look.settings) as (_, found):
+                counts = [Counts(row.pairs, row.head, row.extra, row.ends, row.prompts) for row in found]
+            loss = loss or sum(with_loss for _, with_loss in lengths(look))
+            for name, case in CASES.items():
+                if name.startswith("few, ") != (part == "few"):
+                    continue
+                settings = {**look.settings, "cutoff_len": case[0]}
+                outlooks[name] = look_ahead(replace(look, settings=settings), *case)
+                dataset = f"d{len(jobs)}"
+                write_fitted(look, counts, dataset, case, folder)
+                asked = {**settings, "dataset": dataset, "dataset_dir": str(folder)}
+                asked |= {"mask_history": case[2] != "all_assistant", "per_device_train_batch_size": 8}
+                jobs.append({"train": asked})
+                if name in SHOWN:
+                    (folder / name).mkdir()
+                    order = encoding._order(folder, dataset, settings, "tokens", None, folder / name)
+                    jobs.append({"program": str(encoding.ENCODE), "order": order})
+    answers = iter(engine_jobs(train_python, jobs, folder))
+    cases = {}
+    for name, outlook in outlooks.items():
+        trained, previewed = next(answers), None
+        if name in SHOWN:
+            next(answers)
+            lines = (folder / name / "rows.jsonl").read_bytes().splitlines()
+            previewed = sum(encoding._encoded(orjson.loads(line)).loss_tokens for line in lines)
+        promised = (outlook.promised, outlook.tokens, outlook.loss_tokens, outlook.lost)
+        cases[name] = Case(*promised, trained, previewed)
+    return cases, loss
 
 
-def test_what_was_counted_is_what_a_training_gets(prepared: Prepared, train_python: Path) -> None:
-    """Examples, tokens and tokens with loss, for every policy, and for loss on calls, at three cutoffs."""
-    fittings = [Fitting(cutoff, policy, "all_assistant", False) for cutoff, policy in product(CUTOFFS, POLICIES)]
-    fittings += [Fitting(420, "trim", "tool_calls", True), Fitting(420, "trim", "final_answer", True)]
-    folder, info = prepared.folder / "fitted", b"{}"
-    folder.mkdir()
-    promised, asked = [], []
-    for number, fitting in enumerate(fittings):
-        made = [fitting.apply(row, counts) for row, counts in zip(prepared.rows, prepared.counts, strict=True)]
-        examples = [example for fitted in made for example in fitted.rows]
-        lines = b"".join(orjson.dumps(example, option=orjson.OPT_APPEND_NEWLINE) for example in examples)
-        (folder / f"d{number}.jsonl").write_bytes(lines)
-        info = info_content(orjson.loads(info), f"d{number}", f"d{number}.jsonl")
-        promised.append({"examples": len(examples), "tokens": sum(fitted.tokens_trained or 0 for fitted in made)})
-        asked.append(
-            {
-                **prepared.settings,
-                "dataset": f"d{number}",
-                "dataset_dir": str(folder),
-                "cutoff_len": fitting.cutoff,
-                "mask_history": fitting.masked,
-            }
-        )
-        assert examples
-    (folder / "dataset_info.json").write_bytes(info)
-    done = subprocess.run(
-        [train_python, "-P", PROGRAM],
-        input=json.dumps(asked),
-        env={**os.environ, "HF_HOME": str(folder), "HF_DATASETS_CACHE": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout)
-    assert [{name: one[name] for name in ("examples", "tokens")} for one in found] == promised
-    trimmed = fittings[0]
-    kept = [
-        len(trimmed.apply(row, counts).rows and trimmed.apply(row, counts).rows[0]["conversations"]) // 2
-        for row, counts in zip(prepared.rows, prepared.counts, strict=True)
-    ]
-    loss = sum(
-        answer for counts, pairs in zip(prepared.counts, kept, strict=True) for _, answer in counts.pairs[:pairs]
-    )
-    assert found[0]["loss_tokens"] == loss
-    # Something was cut away at the shortest cutoff, windows keep more of it than trimming, and dropping the least.
-    assert found[2]["loss_tokens"] < found[0]["loss_tokens"] <= found[1]["loss_tokens"] <= found[7]["loss_tokens"]
+@pytest.mark.parametrize("name", CASES)
+def test_a_training_reads_what_was_promised(name: str, all_data: tuple[dict[str, Case], int]) -> None:
+    case = all_data[0][name]
+    assert case.trained["logged"] == case.trained["examples"] == case.examples > 0
+    assert case.trained["tokens"] == case.tokens
+    assert case.trained["loss_tokens"] == case.loss_tokens > 0
+    assert case.previewed in (None, case.loss_tokens)
+
+
+def test_the_cases_differ_as_they_should(all_data: tuple[dict[str, Case], int]) -> None:
+    cases, counted = all_data
+    assert cases["all fit"].examples == ROWS and cases["all fit"].loss_tokens == counted
+    assert all(cases[name].previewed is not None for name in SHOWN)
+    trimmed, split, dropped = (cases[f"most are {what}"] for what in ("trimmed", "split", "dropped"))
+    assert dropped.loss_tokens < trimmed.loss_tokens <= split.loss_tokens <= counted
+    assert dropped.examples + dropped.lost == ROWS
+    assert cases["few fit"].loss_tokens < trimmed.loss_tokens
+    every, calls, final = (cases[f"few, loss on {what}"] for what in ("all answers", "calls", "the final answer"))
+    assert every.lost == calls.lost == 0 and final.examples <= every.examples < calls.examples
+    assert calls.loss_tokens + final.loss_tokens < every.loss_tokens
 
 
 def test_a_run_trims_says_so_and_trains_on_what_it_promised(run_cli: Callable[..., Any], tmp_path: Path) -> None:

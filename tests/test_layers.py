@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from tests.conftest import ROOT
+
 HEIGHT = {
     "__init__": 0,
     "errors": 1,
@@ -32,7 +34,7 @@ INSIDE = {
     "llamafactory": {"llamafactory", "peft", "yaml", *TRANSFORMERS},
     "deepspeed": {"deepspeed", "pydantic", "torch"},
 }
-"""What programs that run inside an engine's environment may import, beside the standard library."""
+"""What programs that run inside an engine's environment may import, beside the standard library and each other."""
 
 DEPENDENCIES = {
     "click",
@@ -67,7 +69,8 @@ def imported(source: str) -> set[str]:
 def wrong_imports(path: PurePosixPath, source: str) -> list[str]:
     """Return what a module at `path` inside the package imports but must not."""
     if "inside" in path.parts:
-        allowed = sys.stdlib_module_names | INSIDE[path.parts[1]]
+        beside = {other.stem for other in (ROOT / "agent_sft" / path.parent).glob("*.py")}
+        allowed = sys.stdlib_module_names | INSIDE[path.parts[1]] | beside
         return sorted(name for name in imported(source) if name.split(".")[0] not in allowed)
     part = path.parts[0].removesuffix(".py")
     wrong = []

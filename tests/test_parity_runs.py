@@ -28,11 +28,20 @@ def calling_data(folder: Path) -> Path:
     return path
 
 
-def test_our_example_data_is_rendered_as_it_is_trained_on(run_cli: RunCli) -> None:
-    done = run_cli("data", "parity", "--model", "tiny", "--sample", "8", SMALL)
+def test_all_our_example_data_is_rendered_as_it_is_trained_on(run_cli: RunCli) -> None:
+    done = run_cli("data", "parity", "--model", "tiny", "--sample", "5000", SMALL.parent / "*.json")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert done.stdout.startswith("equal: ")
-    assert "assistant turns of 8 conversations, prompt and answer" in done.stdout
+    assert done.stdout.startswith("equal: 12,785 assistant turns of 2,088 conversations, prompt and answer")
+
+
+def test_what_our_pipelines_make_is_rendered_as_it_is_trained_on(run_cli: RunCli, tmp_path: Path) -> None:
+    """With the policies and the tools in the system text, calls and results in their turns."""
+    for number, name in enumerate(("telecom_small_24", "telecom_eval_24", "airline_retail_40")):
+        made = run_cli("data", "process", SMALL.parent / f"{name}.json", "--output", tmp_path / f"{number}.jsonl")
+        assert made.returncode == 0, made.stderr
+    done = run_cli("data", "parity", "--model", "tiny", "--sample", "5000", tmp_path / "?.jsonl")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert re.match(r"equal: \d+ assistant turns of \d+ conversations, prompt and answer", done.stdout)
 
 
 def test_a_difference_is_exit_1_and_a_bad_request_exit_2(run_cli: RunCli, tmp_path: Path) -> None:

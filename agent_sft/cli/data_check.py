@@ -84,8 +84,10 @@ def report(look: Look, outlook: Outlook, cutoff: int, shown: int | None) -> Iter
     yield from _listed("changed", outlook.changes, shown)
     if outlook.table is not None:
         yield from aligned([outlook.table.header(), *outlook.table.cells()])
-    tokens = f", {outlook.tokens:,} tokens in one pass" if outlook.table is not None else ""
-    yield f"LLaMA-Factory will train on {outlook.promised:,} examples{tokens}"
+    promise = f"LLaMA-Factory will train on {outlook.promised:,} examples"
+    if outlook.table is not None:
+        promise += f", {outlook.tokens:,} tokens in one pass, {outlook.loss_tokens:,} of them with loss"
+    yield promise
 
 
 def _listed(what: str, rows: Sequence[tuple[str, str]], shown: int | None) -> Iterator[str]:

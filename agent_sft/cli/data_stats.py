@@ -37,14 +37,15 @@ def command(data: str, html: Path | None, model: str | None, template: str, set:
     with looked_at(data, model=model, template=template, settings=settings(MANY, set)) as look:
         for row in look.rows():
             statistics.add(row)
-        counted = list(lengths(look)) if look.python is not None else statistics.lengths
+        tokens = list(lengths(look)) if look.python is not None else None
+        counted = statistics.lengths if tokens is None else [total for total, _ in tokens]
         unit = "tokens" if look.python is not None else "characters"
         rejected = look.report.rows_rejected
     sections = {
         "rows": _rows(statistics, rejected),
         "turns by role": [(name, f"{count:,}") for name, count in statistics.roles.most_common()],
         "calls by tool": [(name, f"{count:,}") for name, count in statistics.tools.most_common()],
-        f"{unit} of a conversation": _spread(counted),
+        f"{unit} of a conversation": _spread(counted) + _loss(tokens or []),
     }
     for title, facts in sections.items():
         click.echo(f"{title}:")
@@ -70,6 +71,11 @@ def _rows(statistics: Statistics, rejected: int) -> list[tuple[str, str]]:
         ("characters", f"{statistics.characters:,}"),
         ("duplicates", f"{statistics.duplicates:,} ({statistics.duplicate_rate:.1%})"),
     ]
+
+
+def _loss(tokens: list[tuple[int, int]]) -> list[tuple[str, str]]:
+    all_tokens, loss = sum(total for total, _ in tokens), sum(loss for _, loss in tokens)
+    return [("with loss", f"{loss:,} ({loss / all_tokens:.0%})")] if all_tokens else []
 
 
 def _spread(lengths: list[int]) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent_sft.data.overflow import Policy, fit
+from agent_sft.data.fitting import Counts
+from agent_sft.data.overflow import Policy, Window, fit
 
 
 @dataclass
@@ -20,7 +21,7 @@ class CutoffRow:
     examples: int = 0
     pairs_kept: int = 0
     loss_kept: int = 0
-    """Tokens of answers, of the rows that were counted."""
+    """Tokens with loss where all answers carry it, of the rows that were counted."""
 
 
 @dataclass
@@ -32,7 +33,7 @@ class CutoffTable:
     pairs: int = 0
     """Pairs of all rows."""
     loss: int = 0
-    """Tokens of answers, of the rows that were counted."""
+    """Tokens with loss where all answers carry it, of the rows that were counted."""
     rows: int = 0
     uncounted: int = 0
     """Rows that are too short to be cut, whose tokens were not counted."""
@@ -44,27 +45,21 @@ class CutoffTable:
         """Return an empty table with a line for each cutoff."""
         return cls(policy, [CutoffRow(cutoff) for cutoff in sorted(set(cutoffs))])
 
-    def add(
-        self,
-        pairs: Sequence[tuple[int, int]],
-        *,
-        head: int = 0,
-        extra: int = 0,
-        starts: Sequence[int] = (0,),
-    ) -> None:
-        """Count a row whose tokens are known; the arguments are those of `fit`."""
+    def add(self, counts: Counts, starts: Sequence[int] = (0,)) -> None:
+        """Count a row whose tokens are known, all answers with loss; `starts` are those of `fit`."""
+        whole = Window(0, len(counts.pairs))
         self.rows += 1
-        self.pairs += len(pairs)
-        self.loss += sum(answer for _, answer in pairs)
-        self.longest = max(self.longest, extra + sum(map(sum, pairs)))
+        self.pairs += whole.end
+        self.loss += counts.loss_of(whole)
+        self.longest = max(self.longest, counts.of(whole))
         for line in self.lines:
-            found = fit(pairs, line.cutoff, self.policy, head=head, extra=extra, starts=starts)
+            found = fit(counts.pairs, line.cutoff, self.policy, head=counts.head, extra=counts.extra, starts=starts)
             line.rows_whole += found.whole
             line.rows_dropped += not found.windows
             line.rows_shortened += bool(found.windows) and not found.whole
             line.examples += len(found.windows)
             line.pairs_kept += found.kept_pairs
-            line.loss_kept += sum(sum(pair[1] for pair in pairs[one.start : one.end]) for one in found.windows)
+            line.loss_kept += sum(map(counts.loss_of, found.windows))
 
     def add_short(self, pairs: int) -> None:
         """Count a row that fits at every cutoff of the table."""

@@ -30,6 +30,8 @@ class Fitted:
     """Tokens that it had, where they were counted."""
     tokens_trained: int | None
     """Tokens of all its examples."""
+    loss_tokens: int | None
+    """Those of them that carry loss."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what was done, for a list of all rows that something was done to."""
@@ -40,6 +42,7 @@ class Fitted:
             "turns_kept": self.turns_kept,
             "tokens": self.tokens,
             "tokens_trained": self.tokens_trained,
+            "loss_tokens": self.loss_tokens,
         }
 
 
@@ -48,13 +51,24 @@ class Counts:
     """The tokens of a row (see `overflow.fit`)."""
 
     pairs: tuple[tuple[int, int], ...]
-    head: int
-    extra: int
+    head: int = 0
+    extra: int = 0
+    ends: int = 0
+    """Tokens with loss that end an answer and count as the beginning of the next prompt."""
+    prompts: bool = False
+    """Whether prompts carry loss too (`train_on_prompt`)."""
 
     def of(self, window: Window) -> int:
         """Return the tokens of the example that a window is."""
         pairs = self.pairs[window.start : window.end]
         return self.extra + sum(map(sum, pairs)) + (self.head if window.start else 0)
+
+    def loss_of(self, window: Window, *, last: bool = False) -> int:
+        """Return the tokens with loss of the example that a window is: of all answers, or of the last one."""
+        if self.prompts:
+            return self.of(window)
+        pairs = self.pairs[window.end - 1 if last else window.start : window.end]
+        return sum(answer + self.ends for _, answer in pairs)
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,7 @@ class Fitting:
             turns_kept=2 * len(covered),
             tokens=None if counts is None else found.tokens,
             tokens_trained=None if counts is None else sum(map(counts.of, kept)),
+            loss_tokens=None if counts is None else sum(counts.loss_of(one, last=self.masked) for one in kept),
         )
 
     def _masked(self, turns: Sequence[Mapping[str, Any]], windows: Sequence[Window]) -> list[Window]:

@@ -11,6 +11,12 @@ from agent_sft.errors import UserError
 from agent_sft.files import digest_value, read_json, write_json
 
 
+def cache_path(kind: str, key: Any) -> Path:
+    """Return where a fact is kept, whether it is there or not; the arguments are those of `cached`."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "agent-sft" / kind / f"{digest_value(key).removeprefix('sha256:')[:32]}.json"
+
+
 def cached(kind: str, key: Any, compute: Callable[[], Any]) -> Any:
     """Return what `compute` returned for this `key` before, else compute and keep it.
 
@@ -19,8 +25,7 @@ def cached(kind: str, key: Any, compute: Callable[[], Any]) -> Any:
         key: JSON-able; everything the value depends on, the versions of the engine among it.
         compute: gives a JSON-able value, never None.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = home / "agent-sft" / kind / f"{digest_value(key).removeprefix('sha256:')[:32]}.json"
+    path = cache_path(kind, key)
     value = read_json(path)
     if value is None:
         value = compute()

@@ -23,6 +23,8 @@ class Outlook:
     """Examples that LLaMA-Factory will train on."""
     tokens: int = 0
     """Tokens of one pass over them."""
+    loss_tokens: int = 0
+    """Those of them that carry loss."""
     longer: int = 0
     """Rows that are longer than the cutoff; where no tokens were counted, those that may be."""
     changes: list[tuple[str, str]] = field(default_factory=list)
@@ -56,9 +58,9 @@ def look_ahead(look: Look, cutoff: int, on_overflow: Policy, supervise: Supervis
             if found.error is not None:
                 outlook.failures.append((look.origins.label(number), found.error))
                 continue
-            counts = Counts(found.pairs, found.head, found.extra)
+            counts = Counts(found.pairs, found.head, found.extra, found.ends, found.prompts)
             starts = beginnings(row["conversations"])
-            outlook.table.add(counts.pairs, head=counts.head, extra=counts.extra, starts=starts)
+            outlook.table.add(counts, starts)
             outlook.longer += found.total > facts.cutoff
             _enter(outlook, look.origins.label(number), fitting, row, counts)
     return outlook
@@ -76,14 +78,15 @@ def _enter(outlook: Outlook, label: str, fitting: Fitting, row: dict[str, object
     made = fitting.apply(row, counts)
     outlook.promised += len(made.rows)
     outlook.tokens += made.tokens_trained or 0
+    outlook.loss_tokens += made.loss_tokens or 0
     outlook.lost += not made.rows
     if made.fate is not None:
         kept = f"{made.turns_kept} of {made.turns} turns kept"
         outlook.changes.append((label, f"{made.fate}: {kept}" + (f", {made.tokens:,} tokens" if made.tokens else "")))
 
 
-def lengths(look: Look) -> Iterator[int]:
-    """Yield the tokens of each example, before any truncation; look must have a model."""
+def lengths(look: Look) -> Iterator[tuple[int, int]]:
+    """Yield the tokens of each example and those with loss, before any truncation; look must have a model."""
     assert look.python is not None
     with counted_turns(look.python, look.folder, NAME, look.settings) as (_, counted):
-        yield from (found.total for found in counted)
+        yield from ((found.total, found.loss_tokens) for found in counted)

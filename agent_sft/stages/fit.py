@@ -22,7 +22,13 @@ from agent_sft.data.fitting import DROPPED, SUPERVISED, TOO_LONG, UNSUPERVISED, 
 from agent_sft.data.overflow import beginnings, most_tokens
 from agent_sft.data.ranges import Ranges
 from agent_sft.data.supervision import is_flagged
-from agent_sft.engines.llamafactory.encoding import EncodingFacts, TurnCounts, counted_turns, encoding_settings
+from agent_sft.engines.llamafactory.encoding import (
+    EncodingFacts,
+    TurnCounts,
+    counted_turns,
+    encoding_settings,
+    example_limit,
+)
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import atomic_writer, write_atomic, write_json
 from agent_sft.runs.directory import Stamp
@@ -129,7 +135,7 @@ def fit(plan: TrainingPlan, prepared: Stamp, reporter: Reporter) -> tuple[Traini
     if (known := fitted(plan, prepared)) is not None:
         return known
     names = list(prepared.outputs["rows"])
-    scans = {name: _scan(plan.data_dir / f"{name}.jsonl", _cutoff(plan.arguments)) for name in names}
+    scans = {name: _scan(plan.data_dir / f"{name}.jsonl", example_limit(plan.arguments)) for name in names}
     masked = plan.config.supervise != "all_assistant" or any(scan.flagged for scan in scans.values())
     changed = masked or any(scan.long for scan in scans.values())
 
@@ -142,11 +148,6 @@ def fit(plan: TrainingPlan, prepared: Stamp, reporter: Reporter) -> tuple[Traini
     found = fitted(plan, prepared)
     assert found is not None
     return found
-
-
-def _cutoff(arguments: Mapping[str, Any]) -> int:
-    """Return the tokens that an example may have: LLaMA-Factory takes one off where it packs."""
-    return int(arguments["cutoff_len"]) - bool(arguments.get("packing") or arguments.get("neat_packing"))
 
 
 def _scan(path: Path, cutoff: int) -> Scan:
@@ -223,7 +224,7 @@ class _Writer:
                     self.table.add_short(len(row["conversations"]) // 2)
                 else:
                     starts = beginnings(row["conversations"])
-                    self.table.add(counts.pairs, head=counts.head, extra=counts.extra, starts=starts)
+                    self.table.add(counts, starts)
                 self.tally.add(number, made)
                 for example in made.rows:
                     stream.write(orjson.dumps(example, option=orjson.OPT_APPEND_NEWLINE))
@@ -283,7 +284,7 @@ def _with_counts(path: Path, counted: Iterator[TurnCounts]) -> Iterator[tuple[in
             if waiting is not None and waiting.row == number:
                 if waiting.error is not None:
                     raise WorkFailed(f"{path}, row {number}: {waiting.error}")
-                counts = Counts(waiting.pairs, waiting.head, waiting.extra)
+                counts = Counts(waiting.pairs, waiting.head, waiting.extra, waiting.ends, waiting.prompts)
                 with contextlib.suppress(StopIteration):
                     waiting = next(counted)
             yield number, orjson.loads(line), counts

@@ -13,8 +13,10 @@ import orjson
 
 from agent_sft.engines.environments import call_inside
 from agent_sft.engines.llamafactory.facts import INSIDE
+from agent_sft.engines.llamafactory.tokenizer_record import record_path
+from agent_sft.errors import WorkFailed
 
-PROGRAM = INSIDE / "encode.py"
+ENCODE, COUNT = INSIDE / "encode.py", INSIDE / "count.py"
 
 ENCODING_KEYS = (
     "add_special_tokens",
@@ -73,6 +75,10 @@ class TurnCounts:
     """Tokens of the system text and the tools."""
     extra: int = 0
     """Tokens that stand outside of all pairs."""
+    ends: int = 0
+    """Tokens with loss that end an answer and count as the beginning of the next prompt, or as `extra`."""
+    prompts: bool = False
+    """Whether prompts carry loss too (`train_on_prompt`)."""
     error: str | None = None
     """Why LLaMA-Factory does not train on it."""
 
@@ -83,8 +89,8 @@ class TurnCounts:
 
     @property
     def loss_tokens(self) -> int:
-        """Tokens of all answers."""
-        return sum(answer for _, answer in self.pairs)
+        """Tokens that carry loss, if all answers do."""
+        return self.total if self.prompts else sum(answer + self.ends for _, answer in self.pairs)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,13 @@ class EncodingFacts:
     """Whether the template ends a turn with the token that begins the next one."""
     seconds: float
     """Time spent on the rows, without starting the engine."""
+    started: bool
+    """Whether LLaMA-Factory was started for it."""
+
+
+def example_limit(settings: Mapping[str, Any]) -> int:
+    """Return the tokens that an example may have: LLaMA-Factory takes one off where it packs."""
+    return int(settings["cutoff_len"]) - bool(settings.get("packing") or settings.get("neat_packing"))
 
 
 def encoding_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,8 +145,11 @@ def encoded_rows(
         WorkFailed: the model's tokenizer or a setting cannot be used.
     """
     what = "pieces" if pieces else "tokens"
-    with _run(python, folder, dataset, settings, what, rows) as (facts, found):
-        yield facts, (_encoded(line) for line in found)
+    with tempfile.TemporaryDirectory(prefix="agent-sft-") as scratch:
+        order = _order(folder, dataset, settings, what, rows, Path(scratch))
+        facts = call_inside(python, ENCODE, payload=order)
+        with Path(order["output"]).open("rb") as lines:
+            yield EncodingFacts(**facts, started=True), (_encoded(orjson.loads(line)) for line in lines)
 
 
 @contextmanager
@@ -147,30 +163,50 @@ def counted_turns(
 ) -> Iterator[tuple[EncodingFacts, Iterator[TurnCounts]]]:
     """Count the tokens of every turn of a prepared dataset, before truncation.
 
+    LLaMA-Factory is not started for that where its templates alone and the model's tokenizer give the same numbers:
+    the first count with a tokenizer and a template takes some 2 s, later ones some tenths of a second.
+
     With a template for reasoning and `mask_history`, LLaMA-Factory takes the reasoning out of all but the last
     answer; it is counted here, so that the counts hold for a conversation that ends with any of its turns.
 
     Args and errors are those of `encoded_rows`.
     """
-    with _run(python, folder, dataset, settings, "counts", rows) as (facts, found):
-        yield facts, (_counted(line) for line in found)
-
-
-@contextmanager
-def _run(
-    python: Path, folder: Path, dataset: str, settings: Mapping[str, Any], what: str, rows: Collection[int] | None
-) -> Iterator[tuple[EncodingFacts, Iterator[dict[str, Any]]]]:
     with tempfile.TemporaryDirectory(prefix="agent-sft-") as scratch:
-        output = Path(scratch) / "rows.jsonl"
-        order = {
-            "settings": {**encoding_settings(settings), "dataset": dataset, "dataset_dir": str(folder.absolute())},
-            "output": str(output),
-            "what": what,
-            "rows": None if rows is None else sorted(rows),
-        }
-        facts = call_inside(python, PROGRAM, payload=order)
-        with output.open("rb") as lines:
-            yield EncodingFacts(**facts), map(orjson.loads, lines)
+        order = _order(folder, dataset, settings, "counts", rows, Path(scratch))
+        record = record_path(python, order["settings"])
+        light = order | {"record": str(record), "cutoff": example_limit(settings)}
+        facts = None if record is None else _counted_lightly(python, light)
+        started = facts is None
+        facts = facts or call_inside(python, ENCODE, payload=order)
+        with Path(order["output"]).open("rb") as lines:
+            known = EncodingFacts(**facts, started=started)
+            prompts = bool(settings.get("train_on_prompt"))
+            yield known, (_counted(orjson.loads(line), known, prompts) for line in lines)
+
+
+def _counted_lightly(python: Path, order: dict[str, Any]) -> dict[str, Any] | None:
+    """Count without starting LLaMA-Factory; None where that cannot be done and it is to be asked."""
+    try:
+        facts: dict[str, Any] = call_inside(python, COUNT, payload=order)
+    except WorkFailed:
+        return None  # whatever is wrong with the rows or the settings, LLaMA-Factory says it in its own words
+    return None if "refused" in facts else facts
+
+
+def _order(
+    folder: Path,
+    dataset: str,
+    settings: Mapping[str, Any],
+    what: str,
+    rows: Collection[int] | None,
+    scratch: Path,
+) -> dict[str, Any]:
+    return {
+        "settings": {**encoding_settings(settings), "dataset": dataset, "dataset_dir": str(folder.absolute())},
+        "output": str(scratch / "rows.jsonl"),
+        "what": what,
+        "rows": None if rows is None else sorted(rows),
+    }
 
 
 def _encoded(line: dict[str, Any]) -> EncodedRow:
@@ -183,11 +219,13 @@ def _encoded(line: dict[str, Any]) -> EncodedRow:
     )
 
 
-def _counted(line: dict[str, Any]) -> TurnCounts:
+def _counted(line: dict[str, Any], facts: EncodingFacts, prompts: bool) -> TurnCounts:
     return TurnCounts(
         row=line["row"],
         pairs=tuple((prompt, answer) for prompt, answer in line.get("pairs", ())),
         head=line.get("head", 0),
         extra=line.get("extra", 0),
+        ends=int(facts.efficient_eos),
+        prompts=prompts,
         error=line.get("error"),
     )

@@ -17,7 +17,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,62 +27,10 @@ from llamafactory.data.parser import get_dataset_list
 from llamafactory.data.processor import SupervisedDatasetProcessor
 from llamafactory.hparams import get_train_args
 from llamafactory.model import load_tokenizer
+from turn_counts import TextCollector, collected, counts, numbered_rows
 
-BATCH_CHARACTERS = 4_000_000
-"""Of texts that are tokenised at once: enough to keep all processors busy."""
-KNOWN_CHARACTERS = 32_000_000
-"""Of texts whose count is remembered: policies and tools that many rows share."""
 LONGEST_PIECE = 8
 """Tokens that a character's bytes can be spread over."""
-
-
-class TextCollector:
-    """Stands in for a tokenizer: every text becomes one number below zero, to be tokenised with others later."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.texts: list[str] = []
-
-    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        """Note a text and return its place holder: -1 for the first one, -2 for the next."""
-        self.texts.append(text)
-        return [-len(self.texts)]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
-
-
-class Counter:
-    """Counts the tokens of texts, many at once."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        tokenizer.encode("", add_special_tokens=False)  # sets the backend up as every later call would
-        self._backend = getattr(tokenizer, "backend_tokenizer", None) if tokenizer.is_fast else None
-        self._known: dict[str, int] = {}
-        self._characters = 0
-
-    def count(self, texts: list[str]) -> list[int]:
-        """Return the number of tokens of each text."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        known = {text: self._known[text] for text in texts if text in self._known}
-        known.update(zip(new, map(len, self._encode(new)), strict=True))
-        for text in new:
-            self._remember(text, known[text])
-        return [known[text] for text in texts]
-
-    def _encode(self, texts: list[str]) -> list[Any]:
-        if self._backend is None:
-            return [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
-        encoded: list[Any] = self._backend.encode_batch_fast(texts, add_special_tokens=False)
-        return encoded
-
-    def _remember(self, text: str, count: int) -> None:
-        self._characters += len(text)
-        if self._characters > KNOWN_CHARACTERS:
-            self._known.clear()
-            self._characters = len(text)
-        self._known[text] = count
 
 
 class Encoder:
@@ -95,6 +43,8 @@ class Encoder:
         self.tokenizer = module["tokenizer"]
         self.vision = module["processor"]
         self.template = get_template_and_fix_tokenizer(self.tokenizer, data_args)
+        self.tokenizer.encode("", add_special_tokens=False)  # sets the backend up as every later call would
+        self.backend = getattr(self.tokenizer, "backend_tokenizer", None) if self.tokenizer.is_fast else None
         [attributes] = get_dataset_list(data_args.dataset, data_args.dataset_dir)
         self.path = Path(data_args.dataset_dir) / attributes.dataset_name
         self.cutoff = data_args.cutoff_len
@@ -103,10 +53,7 @@ class Encoder:
 
     def rows(self, wanted: set[int] | None) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the number and the converted content of the rows that are asked for."""
-        with self.path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if wanted is None or number in wanted:
-                    yield number, self._convert(json.loads(line))
+        return ((number, self._convert(row)) for number, row in numbered_rows(self.path, wanted))
 
     def encode(self, row: dict[str, Any], pieces: bool) -> dict[str, Any]:
         """Return the tokens and the labels of a converted row as a training gets them."""
@@ -147,41 +94,17 @@ class Encoder:
             media: tuple[list[Any], ...] = ([], [], [])
             messages = plugin.process_messages(row["_prompt"] + row["_response"], *media, self.vision)
             extra, _ = plugin.process_token_ids([], [], *media, self.tokenizer, self.vision)
-            # The first pair a second time, where nothing stands before it: the difference is the system text.
-            pairs = self.template.encode_multiturn(
-                collector, [*messages, *messages[:2]], row["_system"], row["_tools"], False
-            )
+            found = collected(self.template, collector, messages, row["_system"], row["_tools"])
         except Exception as error:
             return {"error": f"LLaMA-Factory fails on it: {error}"}
-        return {"pairs": pairs, "extra": len(extra) + int(self.template.efficient_eos)}
+        return {**found, "extra": len(extra) + found["extra"]}
 
-
-def counts(encoder: Encoder, rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """Yield the token counts of rows, tokenising the texts of many rows at once."""
-    counter = Counter(encoder.tokenizer)
-    collector = TextCollector(encoder.tokenizer)
-    waiting: list[dict[str, Any]] = []
-    size = seen = 0
-    for number, row in rows:
-        waiting.append({"row": number, **encoder.collect(row, collector)})
-        size += sum(map(len, collector.texts[seen:]))
-        seen = len(collector.texts)
-        if size >= BATCH_CHARACTERS:
-            yield from resolved(waiting, counter.count(collector.texts))
-            collector, waiting, size, seen = TextCollector(encoder.tokenizer), [], 0, 0
-    yield from resolved(waiting, counter.count(collector.texts))
-
-
-def resolved(rows: list[dict[str, Any]], lengths: list[int]) -> Iterator[dict[str, Any]]:
-    """Put numbers in the place of texts."""
-    for row in rows:
-        if "pairs" in row:
-            *pairs, (first, _) = [
-                tuple(sum(lengths[-item - 1] if item is not None and item < 0 else 1 for item in part) for part in pair)
-                for pair in row["pairs"]
-            ]
-            row |= {"pairs": pairs, "head": pairs[0][0] - first}
-        yield row
+    def encode_all(self, texts: list[str]) -> Sequence[Any]:
+        """Return the tokens of texts."""
+        if self.backend is None:
+            return [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        encoded: list[Any] = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+        return encoded
 
 
 def main() -> None:
@@ -194,7 +117,7 @@ def main() -> None:
     began = time.perf_counter()
     rows = encoder.rows(wanted)
     if order["what"] == "counts":
-        found = counts(encoder, rows)
+        found = counts(rows, encoder.collect, encoder.tokenizer, encoder.encode_all)
     else:
         found = ({"row": number, **encoder.encode(row, order["what"] == "pieces")} for number, row in rows)
     with Path(order["output"]).open("w", encoding="utf-8", errors="replace") as output:
