@@ -15,8 +15,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: #ff
        max-width: 68rem; margin: 2rem auto; padding: 0 1rem; print-color-adjust: exact; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 h1, h2, p, td, th { overflow-wrap: anywhere; }
-.columns { columns: 18rem; column-gap: 3rem; margin-top: 2rem; } section { break-inside: avoid; padding-bottom: 1.5rem; }
-.columns h2 { margin-top: 0; }
+.columns { columns: 18rem; column-gap: 3rem; margin-top: 2rem; }
+section { break-inside: avoid; padding-bottom: 1.5rem; } .columns h2 { margin-top: 0; }
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; width: 100%; }
 td, th { padding: .2rem .4rem; text-align: right; border-bottom: 1px solid var(--line); font-weight: normal; }
 th { color: var(--soft); } td:first-child, th:first-child { text-align: left; }
