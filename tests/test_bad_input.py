@@ -132,6 +132,50 @@ def test_a_full_disk(tmp_path: Path, repo: Path, train_python: Path, size: str) 
     assert "Traceback" not in done.stderr
 
 
+READERS = {
+    "process": "data process {data} --output {out}/a.jsonl",
+    "prepare": "prepare --input {data} --output-dir {out}/a",
+    "merge": "merge --input {data} --output {out}/a.json",
+    "stats": "data stats {data} --html {out}/a.html",
+    "push": "data push {data} --name a --version 0.1.0 --store {out}/a",
+}
+"""Commands that read data and write something."""
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_a_place_that_cannot_be_written(tmp_path: Path, command: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    asked = READERS[command].format(data=SMALL, out=out)
+    script = f"mount -t tmpfs -o ro tmpfs '{out}'; '{sys.executable}' -P -m agent_sft {asked} || echo \"exit $?\""
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "bash", "-euc", script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("exit 2\n"), done.stdout + done.stderr
+    assert "cannot be written: Read-only file system" in done.stderr and "Traceback" not in done.stderr
+    assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_a_file_that_may_not_be_read(tmp_path: Path, command: str) -> None:
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps([GOOD]))
+    data.chmod(0)
+    before = sorted(tmp_path.rglob("*"))
+    asked = READERS[command].format(data=data, out=tmp_path)
+    # A user namespace without a mapping: nobody in particular, also where the tests run as root.
+    done = subprocess.run(
+        ["unshare", "--user", sys.executable, "-P", "-m", "agent_sft", *asked.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Permission denied" in done.stderr or "not readable" in done.stderr
+    assert str(data) in done.stderr and "Traceback" not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_no_command_named_like_that(tmp_path: Path, run_cli: RunCli) -> None:
     done = run_cli("sfft", str(SMALL), cwd=tmp_path)
     assert done.returncode == 2

@@ -79,3 +79,9 @@ def test_statistics_show_figures_and_a_histogram(run_cli: Callable[..., Any], tm
     shown = (tmp_path / "s.html").read_text(encoding="utf-8")
     assert "<svg" in shown
     assert "get_customer" in shown
+
+
+def test_a_model_that_is_not_there_is_told_before_an_engine_starts(run_cli: Callable[..., Any], tmp_path: Path) -> None:
+    done = run_cli("data", "stats", SMALL, "--model", str(tmp_path / "model"))
+    assert done.returncode == 2
+    assert f"--model {tmp_path}/model: no such folder" in done.stderr

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
 from tests.conftest import RunCli
 
 
@@ -26,3 +35,37 @@ def test_an_unknown_command_names_the_nearest(run_cli: RunCli) -> None:
 
 def test_a_missing_argument_is_a_wrong_request(run_cli: RunCli) -> None:
     assert run_cli("sft").returncode == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["data", "process", "rows", "--format", "sharegpt", "--pipeline", "pipeline.yaml", "--output", "out/a.jsonl"],
+        ["prepare", "--input", "rows", "--output-dir", "out"],
+        ["merge", "--input", "rows", "--output", "out.json"],
+    ],
+    ids=["process", "prepare", "merge"],
+)
+def test_stopped_in_the_middle_of_a_file_nothing_half_written_stays(
+    tmp_path: Path, arguments: list[str], number: int, code: int
+) -> None:
+    (tmp_path / "pipeline.yaml").write_text("transforms: [merge_turns]\n")
+    os.mkfifo(tmp_path / "rows")
+    before = sorted(tmp_path.rglob("*"))
+    row = b'{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}\n'
+    command = subprocess.Popen(
+        [sys.executable, "-P", "-m", "agent_sft", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    with (tmp_path / "rows").open("wb") as pipe:
+        pipe.write(row * 5000)
+        pipe.flush()
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.rglob("*.tmp")):
+            assert time.monotonic() < deadline, "it never began to write"
+            time.sleep(0.01)
+        command.send_signal(number)
+        _, said = command.communicate(timeout=60)
+    assert command.returncode == code, said
+    assert said.strip().endswith("stopped") and "Traceback" not in said
+    assert sorted(tmp_path.rglob("*")) == before

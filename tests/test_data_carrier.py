@@ -79,6 +79,12 @@ TABLE: dict[str, tuple[dict[str, Any], bool, list[Pairs], list[Pairs]]] = {
         [[(H, "q"), (G, "ok")]],
         [[(H, "q"), (G, "ok")]],
     ),
+    "the user last": (
+        row([(H, "q"), (G, "a"), (H, "p")]),
+        True,
+        [[(H, "q"), (G, "a")]],
+        [[(H, "q"), (G, "a")]],
+    ),
     "a result at the end": (
         row([(H, "q"), (G, "a"), (H, "p"), (F, A), (R, "1")]),
         False,

@@ -76,6 +76,8 @@ def test_a_source_that_is_not_there_is_told(name: str, message: str) -> None:
         (b'[{"a": 1},\n {"b": 1, "c": {"d": 1, "d": 2}}]', "row 2, line 2, column 2: holds an object with the key 'd'"),
         (b'{"a": 1}\n{"b": 1, "b" : 1}', "row 2, line 2: holds an object with the key 'b' twice"),
         (b'{"a": 1}\n{"b": "\xff"}\n', "row 2, line 2: is not UTF-8 text: byte 0xff"),
+        (b'[{"a": 1},\n {"b": "\xff"}]', "row 2, line 2: is not UTF-8 text: byte 0xff"),
+        (b'[{"a": 1},\n {"b": 1', "row 2, line 2, column 9: the JSON array is cut off"),
         (b'[{"a": 1}, 1 2]', "line 1, column 14: not JSON: Expecting ',' delimiter"),
         (b'[{"a": 1}] x', "line 1, column 12: not JSON: Extra data"),
         (b'{"simulations": [{"a": 1}, {"b": ]}', "not JSON"),

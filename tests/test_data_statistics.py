@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -66,7 +68,19 @@ def test_bars_are_as_long_as_their_counts() -> None:
 
 
 def test_the_figure_names_every_bin() -> None:
-    drawn = svg_histogram([(0, 10, 4), (10, 20, 0)], "rows < 20")
+    axes = {"unit": "tokens", "counted": "rows"}
+    drawn = svg_histogram([(0, 10, 4), (10, 20, 0)], "rows < 20", marks=[("median", 7)], **axes)
     assert "<title>0 to 9: 4</title>" in drawn
     assert drawn.count("<rect") == 2
     assert "rows &lt; 20" in drawn
+    assert "median 7</text>" in drawn
+    assert "<td>0 to 9</td><td>4</td>" in drawn, "who cannot point at a bar reads the table"
+
+
+@pytest.mark.parametrize("bins", [[], [(0, 1, 1)], [(n * 5_000, n * 5_000 + 5_000, n) for n in range(16)]])
+def test_labels_of_the_axis_never_touch(bins: list[tuple[int, int, int]]) -> None:
+    drawn = svg_histogram(bins, "c", unit="tokens", counted="rows")
+    labels = re.findall(r'<text x="([\d.]+)" y="296" text-anchor="middle">([\d,]+)<', drawn)
+    for (left, text), (right, following) in pairwise(labels):
+        assert float(right) - float(left) > 9 * (len(text) + len(following)) / 2
+    assert len(labels) >= min(len(bins), 2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,25 @@ def test_damaged_content_is_not_handed_out(data: Path, where: str, tmp_path: Pat
     kept.write_text("something else")
     with pytest.raises(UserError, match="missing or damaged"):
         resolve("support-demos@0.1.0", where)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_disk_that_fills_up_leaves_nothing_of_a_version(tmp_path: Path, scheme: str) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text(json.dumps(ROWS[0] | {"id": "x" * 3_000_000}))
+    store = tmp_path / "disk"
+    store.mkdir()
+    push = f"data push {data} --name a --version 0.1.0 --store {scheme}{store}/st"
+    script = f"""
+    mount -t tmpfs -o size=1m tmpfs '{store}'
+    '{sys.executable}' -P -m agent_sft {push} || echo "exit $?"
+    find '{store}' -type f
+    """
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "bash", "-euc", script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "exit 2\n", done.stdout + done.stderr
+    assert "no space left" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_store_that_cannot_be_reached_is_the_users_to_mend() -> None:

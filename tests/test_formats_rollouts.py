@@ -172,3 +172,44 @@ def test_rollouts_that_cannot_be_used_say_why(tmp_path: Path) -> None:
         log.writestr("samples/x_epoch_1.json", '{"id": ')
     with pytest.raises(UserError, match=r"samples/x_epoch_1.json: not JSON"):
         list(open_sources([damaged])[0].rows())
+
+
+def test_a_file_that_is_no_log_of_inspect_is_told_as_such(tmp_path: Path) -> None:
+    text, cut, other = (tmp_path / name for name in ("text.eval", "cut.eval", "other.zip"))
+    text.write_text("hello")
+    with zipfile.ZipFile(other, "w") as packed:
+        packed.writestr("data.json", "[]")
+    whole = tmp_path / "whole.eval"
+    with zipfile.ZipFile(whole, "w") as log:
+        log.writestr("samples/x_epoch_1.json", json.dumps(sample("C")))
+    cut.write_bytes(whole.read_bytes()[:-20])
+    for path, message in (
+        (text, "is no log of Inspect, which is a zip file, or it is cut off"),
+        (cut, "is no log of Inspect, which is a zip file, or it is cut off"),
+        (other, "is a zip file, but no log of Inspect"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            list(open_sources([path])[0].rows())
+        assert error.value.where == str(path)
+        assert error.value.fix
+
+
+def test_a_score_that_there_is_none_of_does_not_refuse_the_log(tmp_path: Path) -> None:
+    # Inspect writes NaN for what was not scored.
+    log = tmp_path / "unscored.eval"
+    with zipfile.ZipFile(log, "w") as file:
+        file.writestr("samples/x_epoch_1.json", json.dumps(sample(float("nan"))))
+    [(origin, row)] = open_sources([log])[0].rows()
+    read = inspect.read(row, origin)
+    assert read.turns
+    assert "reward" not in read.metadata
+
+
+@pytest.mark.parametrize("content", [[], None, 3])
+def test_a_result_file_without_simulations_says_so(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "run.json"
+    for indent in (None, 1):
+        path.write_text(json.dumps({"info": {}, "tasks": [], "simulations": content}, indent=indent))
+        with pytest.raises(UserError, match="has no simulations: ") as error:
+            list(open_sources([path])[0].rows())
+        assert error.value.where == str(path)

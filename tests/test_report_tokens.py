@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 from agent_sft.engines.llamafactory.encoding import EncodedRow
-from agent_sft.report.page import page, table
-from agent_sft.report.tokens import as_html, coloured, figures, plain
+from agent_sft.report.page import STYLE, columns, page, section, table
+from agent_sft.report.tokens import LEGEND, as_html, coloured, figures, plain
 
 ROW = EncodedRow(
     row=1,
@@ -28,6 +29,12 @@ def test_an_escape_sequence_in_the_data_never_reaches_the_terminal() -> None:
     shown = coloured(ROW)
     assert "\x1b" not in shown.plain
     assert shown.plain == "Hi↵\n␛[31m<b>é end"
+
+
+def test_what_would_show_tokens_in_another_order_is_shown_itself() -> None:
+    row = EncodedRow(row=1, ids=(5,), labels=(5,), pieces=(("a\u202eb", 1),))
+    assert plain(row) == "⟦a⟨U+202E⟩b⟧"
+    assert "\u202e" not in as_html(row)
 
 
 def test_only_what_carries_loss_is_green_on_a_terminal() -> None:
@@ -66,3 +73,19 @@ def test_a_page_fetches_nothing_and_escapes_its_title() -> None:
     assert "<td>&lt;i&gt;</td>" in text
     assert "http" not in text
     assert "<script" not in text
+
+
+def test_a_reader_who_sees_no_colours_can_tell_what_carries_loss() -> None:
+    assert "carry loss: underlined" in LEGEND
+    assert re.search(r"\.l \{[^}]*border-bottom: 2px solid", STYLE)
+
+
+def test_pages_are_dark_on_light_and_fit_a_telephone() -> None:
+    text = page("a", ["b"])
+    assert "color-scheme: light;" in text and "prefers-color-scheme" not in text
+    assert 'content="width=device-width, initial-scale=1"' in text
+
+
+def test_a_block_has_a_heading_and_escapes_it() -> None:
+    assert columns([section("a < b", table((), [("x", "1")]))]).count("<h2>a &lt; b</h2>") == 1
+    assert "<th>" not in table((), [("x", "1")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -40,6 +41,7 @@ def test_every_built_in_kind_is_found_by_its_name(repo: Path) -> None:
         ("zzz", {}, "there is no transform of the kind 'zzz'", "known are check_tools, dedup"),
         ("merge_turns", {"joints": " "}, "'merge_turns' has no parameter 'joints'", "did you mean 'joint'?"),
         ("trim_trailing", {"x": 1}, "'trim_trailing' has no parameter 'x'", "it has none"),
+        ("sample", {"sed": 3}, "'sample' has no parameter 'sed'", "did you mean 'seed'?"),
         ("sample", {}, "'sample' needs the parameter 'n'", None),
         ("sample", {"n": 0}, "the parameter 'n' of 'sample': input should be greater than 0", None),
         ("none.py:X", {}, "no such file", "it was named as the transform"),
@@ -88,6 +90,9 @@ def test_two_transforms_cannot_have_the_same_kind(monkeypatch: pytest.MonkeyPatc
 
 # running
 
+CIRCLE: dict[str, Any] = {}
+CIRCLE["itself"] = CIRCLE
+
 
 def test_a_transform_that_raises_is_named_with_file_row_and_kind() -> None:
     def raises(given: Iterable[Row]) -> Iterator[Row]:
@@ -96,20 +101,40 @@ def test_a_transform_that_raises_is_named_with_file_row_and_kind() -> None:
                 raise KeyError("query")
             yield row
 
-    with pytest.raises(UserError, match="the transform raised KeyError: 'query'") as error:
+    with pytest.raises(UserError, match=r"the transform raised KeyError: 'query' \(.*registry.py, line \d+\)") as error:
         steps(raises)
     assert error.value.where == "data.json, row 2, transform 'mine'"
+
+
+def test_a_transform_that_exits_is_told_of_like_one_that_raises() -> None:
+    def leaves(given: Iterable[Row]) -> Iterator[Row]:
+        raise SystemExit(3)
+        yield
+
+    with pytest.raises(UserError, match="the transform raised SystemExit: 3"):
+        steps(leaves)
 
 
 @pytest.mark.parametrize(
     ("transform", "what"),
     [
         (lambda given: None, "gave nothing instead of rows"),
-        (lambda given: 3, "gave a int instead of rows"),
+        (lambda given: 3, "gave an int instead of rows"),
         (lambda given: {"messages": []}, "gave a dict instead of rows"),
         (lambda given: "rows", "gave a str instead of rows"),
         (lambda given: (None for _ in given), "gave nothing among its rows"),
         (lambda given: [[row] for row in given], "gave a list among its rows"),
+        (lambda given: ({"text": "x"} for _ in given), "gave a row that is no conversation: it has no 'messages'"),
+        (lambda given: ({**row, "messages": {1, 2}} for row in given), "as JSON: Object of type set is not"),
+        (
+            lambda given: ({**row, "messages": [{"role": "user", "content": 5}]} for row in given),
+            r"message 1 \(user\): 'content' is a number, not a text",
+        ),
+        (lambda given: ({**row, "messages": [{"content": "x"}]} for row in given), "message 1 is no object with"),
+        (lambda given: ({**row, "messages": ()} for row in given), "'messages' is a tuple, not an array"),
+        (lambda given: ({**row, "metadata": {"x": math.nan}} for row in given), "cannot be written as JSON"),
+        (lambda given: ({**row, "metadata": {"x": object()}} for row in given), "cannot be written as JSON"),
+        (lambda given: ({**row, "metadata": CIRCLE} for row in given), "cannot be written as JSON: Circular"),
     ],
 )
 def test_what_is_no_row_is_refused(transform: Any, what: str) -> None:

@@ -44,7 +44,7 @@ def command(
     from agent_sft.errors import WorkFailed
     from agent_sft.files import write_atomic
     from agent_sft.report.page import page
-    from agent_sft.report.tokens import as_html, coloured, figures, plain
+    from agent_sft.report.tokens import LEGEND, as_html, coloured, figures, plain
     from agent_sft.stages.looking import NAME, looked_at
 
     body = []
@@ -66,8 +66,9 @@ def command(
                     click.echo(plain(encoded))
                 body += [f"<h2>{title}</h2>", as_html(encoded)]
     if html is not None:
-        how = f"Template {template}, model {model}, cutoff {cutoff_len:,} tokens. Green carries loss."
-        write_atomic(html, page(f"Tokens of {Path(data).name}", [f'<p class="soft">{_escaped(how)}</p>', *body]))
+        how = f"As LLaMA-Factory trains on them: template {template}, model {model}, cutoff {cutoff_len:,} tokens."
+        head = [f'<p class="soft">{_escaped(how)}</p>', LEGEND]
+        write_atomic(html, page(f"Tokens of {Path(data).name}", [*head, *body]))
         say(f"page: {html}")
 
 

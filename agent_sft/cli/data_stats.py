@@ -26,10 +26,10 @@ SHARES = (0.5, 0.9, 0.99, 1.0)
 @set_option
 def command(data: str, html: Path | None, model: str | None, template: str, set: tuple[str, ...]) -> None:  # noqa: A002
     """Count what is in DATA as it will be trained on. Lengths are in tokens with --model, else in characters."""
-    from agent_sft.data.statistics import Histogram, Statistics
+    from agent_sft.data.statistics import Histogram, Statistics, quantile
     from agent_sft.files import write_atomic
     from agent_sft.report.figures import svg_histogram, text_histogram
-    from agent_sft.report.page import page, table
+    from agent_sft.report.page import columns, page, section, table
     from agent_sft.stages.checking import lengths
     from agent_sft.stages.looking import looked_at
 
@@ -56,8 +56,12 @@ def command(data: str, html: Path | None, model: str | None, template: str, set:
     for line in text_histogram(bins):
         click.echo(f"  {line}")
     if html is not None:
-        body = [f"<h2>{title}</h2>\n{table((title, ''), facts)}" for title, facts in sections.items() if facts]
-        write_atomic(html, page(f"Statistics of {data}", [*body, svg_histogram(bins, f"Conversations by {unit}")]))
+        blocks = [section(title, table((), facts)) for title, facts in sections.items() if facts]
+        median = [("median", quantile(counted, 0.5))] if counted else []
+        caption = f"How long the {len(counted):,} conversations are."
+        axes = {"unit": f"{unit} of a conversation", "counted": "conversations"}
+        figure = svg_histogram(bins, caption, marks=median, **axes)
+        write_atomic(html, page(f"Statistics of {Path(data).name}", [figure, columns(blocks)]))
         say(f"page: {html}")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
+from typing import NoReturn
 
 import click
 
@@ -32,10 +34,15 @@ def group() -> None:
     """Recorded agent conversations to a fine-tuned model, around LLaMA-Factory."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, as from a batch scheduler: what is half written is taken away as after Ctrl-C."""
+
+
 def main(args: list[str] | None = None, program: str = "agent-sft") -> None:
     """Run the command line and exit: 0 done, 1 the work failed, 2 the request was wrong."""
     from agent_sft.errors import UserError, WorkFailed
 
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         status = group.main(args, prog_name=program, standalone_mode=False)
     except (UserError, WorkFailed) as error:
@@ -44,9 +51,9 @@ def main(args: list[str] | None = None, program: str = "agent-sft") -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stopped:
         click.echo("stopped", err=True)
-        sys.exit(130)
+        sys.exit(143 if isinstance(stopped.__cause__ or stopped, Terminated) else 130)
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does: nothing is wrong.
         sys.stderr.close()
@@ -58,3 +65,7 @@ def main(args: list[str] | None = None, program: str = "agent-sft") -> None:
         click.echo(f"error: {place}: {error.strerror}\n  make room, or choose another --output-dir", err=True)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated

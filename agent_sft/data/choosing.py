@@ -49,7 +49,7 @@ def choose_pipeline(given: Iterable[Given], *, form: str | None = None, opener: 
             raise UserError(
                 error.what,
                 where=error.where,
-                fix="give --process FILE with a pipeline that makes conversations of them (jsonl_to_chat)",
+                fix="name a pipeline that makes conversations of them (jsonl_to_chat); for a run with --process",
             ) from error
         in_text = in_text or any(_calls_in_text(row) for row in first)
     if in_text:

@@ -21,6 +21,9 @@ CHUNK = 1 << 20
 MAX_ROW_BYTES = 64 << 20
 """Longest row that is read; what is longer is a mistake, or meant to exhaust the memory."""
 
+CUT_OFF = "copy or write it again"
+NO_CONSTANTS = "write null in its place, or leave the key out"
+NO_TWINS = "leave one of them out, or rename it"
 EXPECTED = "give a JSON array of conversations, or one conversation on each line (JSONL)"
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{}]', re.DOTALL)
@@ -146,7 +149,7 @@ class Elements:
             if len(self._data) - self._at > MAX_ROW_BYTES:
                 self._too_long(number)
             if not self._more():
-                self._cut_off(inside)
+                self._cut_off(inside, number)
         piece = self._data[self._at : self._at + length]
         if len(piece) > MAX_ROW_BYTES:
             self._too_long(number)
@@ -165,7 +168,7 @@ class Elements:
             try:
                 value = loads_exactly(piece)
             except ValueError as error:
-                raise UserError(f"holds {error}", where=self._place(self._at, number)) from error
+                raise UserError(f"holds {error}", where=self._place(self._at, number), fix=NO_TWINS) from error
         self._at += len(piece)
         return value
 
@@ -239,19 +242,20 @@ class Elements:
             message = "JSON has no NaN and no Infinity"
         raise UserError(f"not JSON: {message}", where=self._place(self._at), fix=EXPECTED)
 
-    def _cut_off(self, inside: str) -> NoReturn:
-        self._check_text(self._data[self._at :], cut=True)
+    def _cut_off(self, inside: str, number: int | None = None) -> NoReturn:
+        self._check_text(self._data[self._at :], number, cut=True)
         what = f"the JSON {inside} is cut off: the file ends in the middle of it"
-        raise UserError(what, where=self._place(len(self._data)))
+        raise UserError(what, where=self._place(len(self._data), number), fix=CUT_OFF)
 
     def _not_json(self, piece: bytes, error: orjson.JSONDecodeError, number: int | None) -> UserError:
-        self._check_text(piece)
+        self._check_text(piece, number)
         at = self._at + len(error.doc[: error.pos].encode())
         constant = next((mark for mark in _CONSTANTS if piece.startswith(mark, at - self._at)), None)
         message = f"JSON has no {constant.decode()}" if constant else error.msg
-        return UserError(f"not JSON: {message}", where=self._place(at, number), fix=EXPECTED)
+        fix = NO_CONSTANTS if constant else EXPECTED
+        return UserError(f"not JSON: {message}", where=self._place(at, number), fix=fix)
 
-    def _check_text(self, piece: bytes, *, cut: bool = False) -> None:
+    def _check_text(self, piece: bytes, number: int | None = None, *, cut: bool = False) -> None:
         try:
             piece.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -259,7 +263,8 @@ class Elements:
                 return
             line, _ = self._line_and_column(self._at + error.start)
             what = f"is not UTF-8 text: byte 0x{piece[error.start]:02x}"
-            raise UserError(what, where=f"{self._where}, line {line}", fix="save it as UTF-8") from error
+            row = "" if number is None else f"row {number}, "
+            raise UserError(what, where=f"{self._where}, {row}line {line}", fix="save it as UTF-8") from error
 
     def _too_long(self, number: int | None) -> NoReturn:
         what = f"is longer than {MAX_ROW_BYTES >> 20} MB, which no conversation is"

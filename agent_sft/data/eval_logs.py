@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 import zlib
@@ -15,16 +16,19 @@ from agent_sft.data.elements import MAX_ROW_BYTES
 from agent_sft.errors import UserError
 
 SAMPLE = re.compile(r"samples/.+\.json")
+ZIP = b"PK\x03\x04"
 HEADERS = ("header.json", "_journal/start.json")
 """Where a log says what was evaluated: a finished one, and one that is still being written."""
 
 
 def is_eval_log(path: Path) -> bool:
-    """Tell whether a file is a zip with a header or samples where Inspect puts them."""
-    if not zipfile.is_zipfile(path):
+    """Tell whether a file is to be read as a log: it is a zip, or is named like one and holds no JSON."""
+    try:
+        with path.open("rb") as stream:
+            first = stream.read(len(ZIP))
+    except OSError:
         return False
-    with zipfile.ZipFile(path) as log:
-        return any(name in HEADERS or SAMPLE.fullmatch(name) for name in log.namelist())
+    return first == ZIP or (path.suffix == ".eval" and not first.lstrip().startswith((b"{", b"[")))
 
 
 def read_eval_log(path: Path) -> Iterator[tuple[int, Any]]:
@@ -33,13 +37,19 @@ def read_eval_log(path: Path) -> Iterator[tuple[int, Any]]:
     Raises:
         UserError: the log is damaged, or holds no samples.
     """
+    if not zipfile.is_zipfile(path):
+        what = "is no log of Inspect, which is a zip file, or it is cut off"
+        raise UserError(what, where=str(path), fix="copy it again; what is no log must not be named .eval")
     with zipfile.ZipFile(path) as log:
         names = log.namelist()
+        if not any(name in HEADERS or SAMPLE.fullmatch(name) for name in names):
+            what = "is a zip file, but no log of Inspect"
+            raise UserError(what, where=str(path), fix="unpack it, and name the files in it")
         header: Any = next((_read(path, log, name) for name in HEADERS if name in names), {})
         about = header.get("eval", {}) if isinstance(header, dict) else {}
         samples = sorted((name for name in names if SAMPLE.fullmatch(name)), key=_in_order)
         if not samples:
-            raise UserError("holds no samples", where=str(path))
+            raise UserError("holds no samples", where=str(path), fix="give the log of a run that did some")
         for number, name in enumerate(samples, start=1):
             yield number, {"sample": _read(path, log, name), "eval": about}
 
@@ -54,8 +64,17 @@ def _read(path: Path, log: zipfile.ZipFile, name: str) -> Any:
     if log.getinfo(name).file_size > MAX_ROW_BYTES:
         raise UserError(f"is longer than {MAX_ROW_BYTES >> 20} MB", where=where, fix="write the log without events")
     try:
-        return orjson.loads(log.read(name))
-    except orjson.JSONDecodeError as error:
-        raise UserError(f"not JSON: {error}", where=where) from error
+        content = log.read(name)
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return _with_constants(content, where)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise UserError(f"cannot be unpacked: {error}", where=where, fix="write it again with inspect") from error
+
+
+def _with_constants(content: bytes, where: str) -> Any:
+    """Parse what has NaN and Infinity in it, which Inspect writes for scores that there are none of: as null."""
+    try:
+        return json.loads(content, parse_constant=lambda _: None)
+    except ValueError as error:
+        raise UserError(f"not JSON: {error}", where=where, fix="write it again with inspect") from error

@@ -10,7 +10,7 @@ from agent_sft.data.overflow import Fit, Policy, Window, beginnings, cut_row, fi
 from agent_sft.data.supervision import FLAG, Supervise, supervised_pairs
 
 TRIMMED, SPLIT, DROPPED, TOO_LONG = "trimmed", "split", "dropped", "too long"
-UNSUPERVISED, SUPERVISED = "no turn carries loss", "one example for each turn with loss"
+UNSUPERVISED, SUPERVISED = "left out for want of a turn with loss", "one example for each turn with loss"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent_sft.data.folders import new_folder
 from agent_sft.errors import UserError
 from agent_sft.files import atomic_writer, unwritable
 
@@ -70,7 +72,7 @@ class FolderPlace:
         path = self.path(name)
         if path.is_file() and path.stat().st_size == source.stat().st_size:
             return
-        with source.open("rb") as given, atomic_writer(path) as stream:
+        with new_folder(path.parent), source.open("rb") as given, atomic_writer(path) as stream:
             shutil.copyfileobj(given, stream, 1 << 20)
 
     def put_new(self, name: str, content: bytes) -> bool:
@@ -133,8 +135,13 @@ class UrlPlace:
                 return
             self._make_parent(name)
             temporary = f"{self._at(name)}.part"
-            self._files.put_file(str(source), temporary)
-            self._files.mv(temporary, self._at(name))
+            try:
+                self._files.put_file(str(source), temporary)
+                self._files.mv(temporary, self._at(name))
+            except BaseException:
+                with contextlib.suppress(Exception):  # there may be nothing, or nobody to ask
+                    self._files.rm_file(temporary)
+                raise
 
     def put_new(self, name: str, content: bytes) -> bool:
         """Write a file unless it is there; tell whether it was written."""
@@ -164,9 +171,9 @@ class UrlPlace:
         except UserError:
             raise
         except Exception as error:  # every kind of store has errors of its own
-            raise UserError(
-                f"cannot be reached: {type(error).__name__}: {error}", where=f"{self.where}/{name}"
-            ) from error
+            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            what = "no space left there" if full else f"cannot be reached: {type(error).__name__}: {error}"
+            raise UserError(what, where=f"{self.where}/{name}") from error
 
 
 def place_at(where: str) -> Place:

@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 import orjson
 
 from agent_sft.data.compressed import open_bytes
-from agent_sft.data.elements import CHUNK, EXPECTED, MAX_ROW_BYTES, Elements
+from agent_sft.data.elements import CHUNK, CUT_OFF, EXPECTED, MAX_ROW_BYTES, NO_CONSTANTS, NO_TWINS, Elements
 from agent_sft.data.jsontext import is_exact, loads_any, loads_exactly
 from agent_sft.errors import UserError
 
@@ -156,8 +156,11 @@ def _object(where: str, elements: Elements) -> Iterator[tuple[int, Any]]:
     for key, value in elements.members(RESULT_FILES):
         if key in RESULT_FILES and isinstance(value, Iterator):
             streamed = True
+            number = 0
             for number, row in value:
                 yield number, {RESULT_FILES[key]: row, **head}
+            if not number:
+                raise UserError(f"has no {key}: the array is empty", where=where, fix="give the file of a finished run")
         elif key in head:
             raise UserError(f"holds an object with the key '{key}' twice", where=where)
         else:
@@ -169,6 +172,10 @@ def _object(where: str, elements: Elements) -> Iterator[tuple[int, Any]]:
 
 
 def _check_lone_object(where: str, value: Any) -> None:
+    for key in RESULT_FILES:
+        if isinstance(value, dict) and key in value:
+            what = f"has no {key}: they are {describe(value[key])}, not an array"
+            raise UserError(what, where=where, fix="give the file of a finished run")
     if isinstance(value, dict) and not any(key in value for key in LONE_KEYS):
         keys = ", ".join(f"'{key}'" for key in list(value)[:5]) or "none"
         raise UserError(f"holds one JSON object that is no conversation (its keys: {keys})", where=where, fix=EXPECTED)
@@ -190,7 +197,8 @@ def _parse_row(where: str, line: bytes, line_number: int, number: int) -> Any:
         try:
             return loads_exactly(line)
         except ValueError as error:
-            raise UserError(f"holds {error}", where=f"{where}, row {number}, line {line_number}") from error
+            place = f"{where}, row {number}, line {line_number}"
+            raise UserError(f"holds {error}", where=place, fix=NO_TWINS) from error
     return value
 
 
@@ -215,10 +223,10 @@ def _not_json(
     place = f"{where}, {row}line {first_line + error.lineno - 1}, column {error.colno}"
     if error.pos >= len(error.doc.rstrip()) and data.lstrip()[:1] in (b"[", b"{"):
         thing = "array" if data.lstrip().startswith(b"[") else "object"
-        return UserError(f"the JSON {thing} is cut off: the {unit} ends in the middle of it", where=place)
+        return UserError(f"the JSON {thing} is cut off: the {unit} ends in the middle of it", where=place, fix=CUT_OFF)
     constant = next((name for name in ("NaN", "Infinity") if error.doc.startswith(name, error.pos)), None)
     message = f"JSON has no {constant}" if constant else error.msg
-    return UserError(f"not JSON: {message}", where=place, fix=EXPECTED)
+    return UserError(f"not JSON: {message}", where=place, fix=NO_CONSTANTS if constant else EXPECTED)
 
 
 def describe(value: Any) -> str:
@@ -226,4 +234,4 @@ def describe(value: Any) -> str:
     if value is None:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "an array", dict: "an object"}
-    return names[type(value)]
+    return names.get(type(value), f"a {type(value).__name__}")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 OPENS, CLOSES = "⟦", "⟧"
 """Stand around what carries loss where there are no colours."""
+TURNS_TEXT_AROUND = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of the text after them, and with it the order that is seen."""
 STYLES = {(False, 0): "", (False, 1): "on grey11", (True, 0): "black on green3", (True, 1): "black on pale_green3"}
 """By loss, and by whether the token is an even or an odd one, so that neighbours can be told apart."""
 
@@ -50,6 +52,14 @@ def coloured(row: EncodedRow) -> Text:
     return shown
 
 
+LEGEND = (
+    '<ul class="legend"><li><span class="l">to</span><span class="l o">kens</span> carry loss: underlined</li>'
+    '<li><span>to</span><span class="o">kens</span> are read only</li>'
+    "<li>the shade changes with every token; ↵ is a line break</li></ul>"
+)
+"""What the marks of `as_html` mean."""
+
+
 def as_html(row: EncodedRow) -> str:
     """Return the text as HTML; each token tells its id to the pointer that rests on it."""
     spans = []
@@ -80,4 +90,6 @@ def _picture(character: str) -> str:
     code = ord(character)
     if code < 0x20 and character not in "\n\t":
         return chr(0x2400 + code)
+    if character in TURNS_TEXT_AROUND:
+        return f"⟨U+{code:04X}⟩"
     return "␡" if 0x7F <= code < 0xA0 else character

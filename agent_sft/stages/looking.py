@@ -143,6 +143,8 @@ def _check_template(python: Path, model: str, template: str) -> None:
         if template != "qwen":
             raise UserError("the tiny model is made for the template 'qwen'", where="--template")
         return
+    if model.startswith(("/", "./", "../", "~")) and not Path(model).is_dir():
+        raise UserError("no such folder", where=f"--model {model}", fix="name the model's folder, or its hub name")
     facts = load_facts(python, engine_versions(python, DISTRIBUTIONS))
     check_template_name(template, facts)
     check_template(template, model, facts)

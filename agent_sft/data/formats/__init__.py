@@ -70,5 +70,5 @@ def detect(rows: Iterable[Any], where: str) -> Format:
     raise UserError(
         f"holds rows of no known format (their keys: {keys or 'none'})",
         where=where,
-        fix=f"--format insists on one of: {', '.join(FORMATS)}",
+        fix=f"known are {', '.join(FORMATS)}; of others `data process` makes conversations (jsonl_to_chat)",
     )

@@ -115,7 +115,8 @@ def make_transform(kind: str, params: Mapping[str, Any], *, where: str, folder: 
 
 
 def _wrong_parameter(kind: str, error: ValidationError, known: list[str], where: str) -> UserError:
-    first = error.errors()[0]
+    # A name that is not known is said first: what is missing is mostly what it was meant to be.
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         what = f"'{kind}' has no parameter '{key}'"
@@ -148,7 +149,7 @@ def _from_file(kind: str, folder: Path) -> type[Any]:
         except UserError:
             del sys.modules[module_name]
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             raise UserError(f"cannot be imported: {type(error).__name__}: {error}", where=str(path)) from error
     found = getattr(module, class_name, None)

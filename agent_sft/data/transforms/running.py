@@ -6,10 +6,14 @@ Rows are known by their `origin`. What a transform returns may be lazy or not, i
 from __future__ import annotations
 
 import copy
+import json
+import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from agent_sft.data.reading import describe
+from agent_sft.data.rows import ROLES
 from agent_sft.data.transforms.contract import ORIGIN, Outcome, Row, Transform
 from agent_sft.errors import UserError
 
@@ -82,6 +86,7 @@ def _step(stream: _Stream, group: list[Outcome]) -> Step:
 
 
 def _outcomes(kind: str, transform: Transform, stream: _Stream) -> Iterator[Outcome]:
+    own = not type(transform).__module__.startswith("agent_sft.")
     try:
         returned: Any = transform(stream)
         if returned is stream:
@@ -93,15 +98,36 @@ def _outcomes(kind: str, transform: Transform, stream: _Stream) -> Iterator[Outc
             outcome = item if isinstance(item, Outcome) else Outcome(item)
             if not isinstance(outcome.row, dict):
                 raise _no_rows(kind, stream, f"gave {_named(outcome.row)} among its rows")
+            if own and outcome.fate == "kept" and (why := _unsound(outcome.row)):
+                raise _no_rows(kind, stream, f"gave a row that is no conversation: {why}")
             yield outcome
     except GeneratorExit:
         raise
     except UserError as error:
         where = error.where or _where(kind, stream)
         raise UserError(error.what, where=where, fix=error.fix) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise UserError(f"the transform raised {message}", where=_where(kind, stream)) from error
+        raised_at = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"the transform raised {message} ({raised_at.filename}, line {raised_at.lineno})"
+        raise UserError(what, where=_where(kind, stream)) from error
+
+
+def _unsound(row: Row) -> str | None:
+    """Return why a row of somebody's own transform is no conversation; None where it can be one."""
+    try:
+        json.dumps(row, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"it cannot be written as JSON: {error}"
+    messages = row.get("messages")
+    if not isinstance(messages, list):
+        return f"'messages' is {describe(messages)}, not an array" if "messages" in row else "it has no 'messages'"
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            return f"message {number} is no object with a role: {', '.join(ROLES)}"
+        if not isinstance(content := message.get("content"), str | None):
+            return f"message {number} ({message['role']}): 'content' is {describe(content)}, not a text"
+    return None
 
 
 def _no_rows(kind: str, stream: _Stream, what: str) -> UserError:
@@ -115,4 +141,5 @@ def _where(kind: str, stream: _Stream) -> str:
 
 
 def _named(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "nothing" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
