@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,10 @@ def test_deepspeeds_own_schema_accepts_the_shipped_files_and_is_asked_once(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for path in sorted((repo / "ds_configs").glob("*.json")):
         validate(path, train_python)
-        begun = time.perf_counter()
-        validate(path, train_python)
-        assert time.perf_counter() - begun < 1.0
+        # Without its Python nothing can be asked again.
+        with monkeypatch.context() as patched:
+            patched.setattr(subprocess, "Popen", None)
+            validate(path, train_python)
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def test_a_deepspeed_run_goes_on_after_a_stop(tmp_path: Path, repo: Path) -> Non
     while run.poll() is None and not (out / "trainer_log.jsonl").is_file():
         pass
     run.terminate()
-    printed, _ = run.communicate(timeout=180)
+    printed, _ = run.communicate(timeout=600)
     assert run.returncode == 143, printed
     assert "its checkpoint is saved" in printed
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -68,7 +68,7 @@ def test_two_machines(tmp_path: Path, repo: Path) -> None:
         )
         for rank in (0, 1)
     ]
-    printed = [run.communicate(timeout=300)[0] for run in runs]
+    printed = [run.communicate(timeout=600)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], printed
     assert final_step(tmp_path / "out") == 2
     assert "machine 1 is done" in printed[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,11 +301,13 @@ def test_packing_that_crashes_is_found(said: Diagnosis) -> None:
     assert "packing" not in said({"neat_packing": True})
 
 
-def test_the_cheap_part_takes_milliseconds(said: Diagnosis, repo: Path) -> None:
+def test_the_cheap_part_starts_no_engine(said: Diagnosis, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
     said(zero_file(repo, "ds_zero3"))
-    begun = time.perf_counter()
+    monkeypatch.setattr(subprocess, "Popen", start)
     said(zero_file(repo, "ds_zero3"))
-    assert time.perf_counter() - begun < 0.05
 
 
 def test_a_run_that_cannot_work_stops_before_it_makes_anything(
@@ -350,9 +352,7 @@ def test_the_command_shows_all_and_exits_zero_when_nothing_would_fail(
 ) -> None:
     zero = repo / "ds_configs/ds_zero3.json"
     options = ("--model", "tiny", "--deepspeed", zero, "--nproc-per-node", "2", "--output-dir", tmp_path / "out")
-    begun = time.perf_counter()
     done = run_cli("doctor", conversations, *options, env={"CUDA_VISIBLE_DEVICES": ""})
-    assert time.perf_counter() - begun < 30
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {line.split()[1] for line in done.stdout.splitlines()}
     assert {"template", "environment", "GPUs", "DeepSpeed", "compiler", "shared"} <= lines

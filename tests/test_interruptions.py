@@ -32,7 +32,7 @@ def saved_steps(out: Path) -> int:
 def wait_until(run: subprocess.Popen[str], condition: object, out: Path) -> None:
     """Wait until `condition(out)` holds or the run has ended."""
     assert callable(condition)
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 300
     while run.poll() is None and not condition(out) and time.monotonic() < deadline:
         time.sleep(0.002)
 
@@ -61,7 +61,7 @@ def test_killed_ten_times_it_ends_at_the_same_step(tmp_path: Path) -> None:
             time.sleep(chance.random() * 0.2)
         kill(run, out)
     run = start(out)
-    printed, _ = run.communicate(timeout=180)
+    printed, _ = run.communicate(timeout=600)
     assert run.returncode == 0, printed
     assert final_step(out) == STEPS
     assert set(loaded_examples(out)) == {24}
@@ -77,7 +77,7 @@ def test_a_partial_checkpoint_is_set_aside_and_said(tmp_path: Path) -> None:
     newest = find_checkpoints(out, 1)[-1]
     (newest.path / "trainer_state.json").unlink(missing_ok=True)
     run = start(out)
-    printed, _ = run.communicate(timeout=180)
+    printed, _ = run.communicate(timeout=600)
     assert run.returncode == 0, printed
     assert f"{newest.path.name} is incomplete: " in printed
     assert f"set aside in {out / 'set-aside'}" in printed
@@ -89,7 +89,7 @@ def test_a_second_run_is_told_who_holds_the_directory(tmp_path: Path) -> None:
     first = start(out)
     wait_until(first, lambda place: (place / ".lock").is_file() and (place / ".lock").stat().st_size > 0, out)
     second = start(out)
-    printed, _ = second.communicate(timeout=60)
+    printed, _ = second.communicate(timeout=600)
     assert second.returncode == 2
     assert f"held by process {first.pid}" in printed
     kill(first, out)
@@ -100,6 +100,6 @@ def test_sigterm_ends_everything_with_143(tmp_path: Path) -> None:
     run = start(out)
     wait_until(run, lambda place: saved_steps(place) >= 2, out)
     run.terminate()
-    printed, _ = run.communicate(timeout=120)
+    printed, _ = run.communicate(timeout=600)
     assert run.returncode == 143, printed
     assert processes_of(out) == []

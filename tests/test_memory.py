@@ -228,7 +228,7 @@ def test_deepspeeds_own_estimators_agree(train_python: Path, tmp_path: Path, eig
         if stage == 3 or not parameters
     ]
     payload = {"cases": cases, "total": eight_billion.parameters, "largest": eight_billion.largest_layer}
-    answers = call_inside(train_python, program, payload=payload, timeout=120)
+    answers = call_inside(train_python, program, payload=payload, timeout=600)
     for (stage, optimizer, parameters, processes, nodes), (gpu, host) in zip(cases, answers, strict=True):
         estimate = estimate_memory(eight_billion, FULL, Sharding(stage, optimizer, parameters, processes, nodes))
         assert estimate is not None
@@ -283,7 +283,7 @@ def test_transformers_counts_the_same_parameters(train_python: Path, tmp_path: P
     ]
     program = tmp_path / "counts.py"
     program.write_text(COUNTS)
-    for config, counted in call_inside(train_python, program, payload=cases, timeout=120):
+    for config, counted in call_inside(train_python, program, payload=cases, timeout=600):
         shape = shape_of(tmp_path / "model", config)
         assert shape is not None, config["model_type"]
         assert shape.parameters == counted, config["model_type"]
@@ -321,7 +321,7 @@ print(json.dumps([kept(torch.float32), kept(torch.bfloat16)]), file=sys.__stdout
 def test_what_a_layer_keeps_for_the_backward_pass_is_about_what_we_say(train_python: Path, tmp_path: Path) -> None:
     program = tmp_path / "kept.py"
     program.write_text(KEPT)
-    measured = call_inside(train_python, program, timeout=120)
+    measured = call_inside(train_python, program, timeout=600)
     config = QWEN3_8B | {
         "model_type": "qwen2",
         "hidden_size": 256,
