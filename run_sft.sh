@@ -3,6 +3,7 @@
 #
 #   bash run_sft.sh data.json                                       Qwen2.5-7B-Instruct, 2 epochs
 #   bash run_sft.sh data.json --skip-process --model tiny --epochs 1   a tiny model, without a GPU
+#   bash run_sft.sh a.json 'logs/*.jsonl' --trajectory-dataset run.eval   several inputs
 #   bash run_sft.sh --help                                          all options
 set -euo pipefail
 
