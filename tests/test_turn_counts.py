@@ -23,6 +23,8 @@ TOOL = {"name": "get_line", "parameters": {"type": "object", "properties": {"id"
 CALL = '{"name":"get_line","arguments":{"id":"L\\u0031 \\"é\\"","deep":{"list":[1,2.50,null,true]}}}'
 THOUGHT = "<think>\nThe line first.\n</think>\n\n"
 ENOUGH, TIGHT = 12_000, 90
+PACKED: dict[str, Any] = {"neat_packing": True}
+"""Takes a token off the cutoff and leaves the counts alone."""
 
 # Of the cases: the family of the tokenizer, then the settings.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -81,6 +83,8 @@ class Found:
 
     light: tuple[EncodingFacts, list[TurnCounts]]
     """Counted without LLaMA-Factory."""
+    facts: dict[str, Any]
+    """What LLaMA-Factory says of the settings."""
     started: list[TurnCounts]
     """Counted by LLaMA-Factory."""
     shown: list[EncodedRow]
@@ -112,10 +116,15 @@ def found(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> dict[
                 make_tiny_model(train_python, report.data_path, models / "qwen", seed=1)
             settings = {**given, "model_name_or_path": str(models / family), "cutoff_len": ENOUGH}
             chosen[name] = settings
-            for what, cutoff in (("counts", ENOUGH), ("tokens", ENOUGH), ("tokens", TIGHT)):
+            ways: tuple[tuple[str, int, dict[str, Any]], ...] = (
+                ("counts", ENOUGH, PACKED),
+                ("tokens", ENOUGH, {}),
+                ("tokens", TIGHT, {}),
+            )
+            for what, cutoff, more in ways:
                 output = place / f"{number}-{what}-{cutoff}"
                 output.mkdir()
-                asked = encoding._order(folder, "d", settings | {"cutoff_len": cutoff}, what, None, output)
+                asked = encoding._order(folder, "d", {**settings, "cutoff_len": cutoff, **more}, what, None, output)
                 jobs.append({"program": str(encoding.ENCODE), "order": asked})
             loading = settings | {"dataset": "d", "dataset_dir": str(folder)}
             jobs += [{"load": loading}, {"load": loading | {"cutoff_len": TIGHT}}]
@@ -126,9 +135,10 @@ def found(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> dict[
                 [json.loads(line) for line in (place / f"{number}-{output}" / "rows.jsonl").read_bytes().splitlines()]
                 for output in (f"counts-{ENOUGH}", f"tokens-{ENOUGH}", f"tokens-{TIGHT}")
             ]
-            with counted_turns(train_python, place / f"data{number}", "d", settings) as (facts, counted):
+            with counted_turns(train_python, place / f"data{number}", "d", settings | PACKED) as (facts, counted):
                 every[name] = Found(
                     (facts, list(counted)),
+                    answers[5 * number],
                     [encoding._counted(line, facts, bool(settings.get("train_on_prompt"))) for line in lines[0]],
                     [encoding._encoded(line) for line in lines[1]],
                     [encoding._encoded(line) for line in lines[2]],
@@ -144,6 +154,9 @@ def test_counting_without_the_engine_gives_what_the_engine_gives(name: str, foun
     assert not facts.started
     assert counted == found[name].started
     assert facts.rows == len(counted) > 80
+    engine = {"rows": facts.rows, "cutoff": facts.cutoff, "efficient_eos": facts.efficient_eos}
+    assert engine == {key: found[name].facts[key] for key in engine}
+    assert facts.cutoff == ENOUGH - 1
 
 
 @pytest.mark.parametrize("name", CASES)
