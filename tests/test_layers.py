@@ -18,6 +18,7 @@ HEIGHT = {
     "config": 3,
     "engines": 4,
     "data": 4,
+    "evals": 4,
     "runs": 4,
     "stages": 5,
     "report": 5,
@@ -39,12 +40,14 @@ DEPENDENCIES = {
     "fsspec",
     "jsonschema",
     "msgspec",
+    "numpy",
     "orjson",
     "psutil",
     "pydantic",
     "referencing",
     "yaml",
     "rich",
+    "scipy",
     "zstandard",
 }
 """What the package may import: the dependencies that pyproject.toml declares, by their import names."""
@@ -126,4 +129,4 @@ def test_the_command_line_starts_without_its_heavy_imports() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "click" in loaded
-    assert not loaded & {"pydantic", "rich", "orjson", "yaml", "psutil"}
+    assert not loaded & {"pydantic", "rich", "orjson", "yaml", "psutil", "numpy", "scipy"}
