@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from itertools import count
 from typing import Any
 
 from agent_sft.data.transforms.chat import json_text
@@ -32,7 +33,17 @@ def measure(row: Mapping[str, Any]) -> Amounts:
     if type(messages) is not list:
         return _sum(pieces(row))
     characters = len(json_text(row["tools"])) if row.get("tools") else 0
-    return Counter({TURNS: len(messages), CHARACTERS: characters + sum(map(_length, messages))})
+    for message in messages:
+        if (
+            type(message) is dict
+            and len(message) == 2
+            and "role" in message
+            and type(content := message.get("content")) is str
+        ):
+            characters += len(content)
+        else:
+            characters += _length(message)
+    return Counter({TURNS: len(messages), CHARACTERS: characters})
 
 
 def compare(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> tuple[Amounts, Amounts]:
@@ -40,15 +51,24 @@ def compare(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, An
 
     Always `measure(before) - removed + added == measure(after)`, unit by unit.
     """
-    removed: Amounts = Counter({TURNS: 0, CHARACTERS: 0})
-    added: Amounts = Counter({TURNS: 0, CHARACTERS: 0})
-    for old, new in _changed(before, after):
-        gone, come = _sum(old), _sum(new)
-        shared = _shared("".join(text for _, text in old), "".join(text for _, text in new))
-        turns = min(gone[TURNS], come[TURNS])
-        removed.update({TURNS: gone[TURNS] - turns, CHARACTERS: gone[CHARACTERS] - shared})
-        added.update({TURNS: come[TURNS] - turns, CHARACTERS: come[CHARACTERS] - shared})
-    return removed, added
+    turns_removed = turns_added = characters_removed = characters_added = 0
+    for stretch in _changed(before, after):
+        turns, gone, come = _exchanged(*stretch)
+        turns_removed += max(-turns, 0)
+        turns_added += max(turns, 0)
+        characters_removed += gone
+        characters_added += come
+    return (
+        Counter({TURNS: turns_removed, CHARACTERS: characters_removed}),
+        Counter({TURNS: turns_added, CHARACTERS: characters_added}),
+    )
+
+
+def _exchanged(old: Sequence[Piece], new: Sequence[Piece]) -> tuple[int, int, int]:
+    """Return how many turns more a stretch has, and how many of its characters went and came."""
+    first, second = "".join([text for _, text in old]), "".join([text for _, text in new])
+    shared = len(first) if first == second else _shared(first, second)
+    return _turns(new) - _turns(old), len(first) - shared, len(second) - shared
 
 
 def _changed(
@@ -56,7 +76,8 @@ def _changed(
 ) -> Iterator[tuple[list[Piece], list[Piece]]]:
     """Yield the stretches in which some rows and those made of them differ."""
     if len(before) == 1 == len(after) and (found := _replaced(before[0], after[0])) is not None:
-        yield from found
+        for old_messages, new_messages in found:
+            yield [_piece(one) for one in old_messages], [_piece(one) for one in new_messages]
         return
     old = [piece for row in before for piece in pieces(row)]
     new = [piece for row in after for piece in pieces(row)]
@@ -65,7 +86,7 @@ def _changed(
             yield old[a:b], new[c:d]
 
 
-def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[list[Piece], list[Piece]]] | None:
+def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[list[Any], list[Any]]] | None:
     """Return the stretches that differ where messages that were not changed are still the same objects, in order.
 
     Transforms that keep what they do not change, as those built in do, need no texts compared. None where that does
@@ -74,19 +95,20 @@ def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple
     old, new = before.get("messages"), after.get("messages")
     if type(old) is not list or type(new) is not list or before.get("tools") is not after.get("tools"):
         return None
-    places = {id(message): place for place, message in enumerate(new)}
-    if len(places) != len(new) or not any(id(message) in places for message in old):
+    places = dict(zip(map(id, new), count()))
+    matches = list(map(places.get, map(id, old)))
+    if len(places) != len(new) or matches.count(None) == len(old):
         return None
-    found: list[tuple[list[Piece], list[Piece]]] = []
+    matches.append(len(new))
+    found: list[tuple[list[Any], list[Any]]] = []
     start = at = 0
-    for place, message in [*enumerate(old), (len(old), None)]:
-        match = len(new) if message is None else places.get(id(message))
+    for place, match in enumerate(matches):
         if match is None:
             continue
         if match < at:
             return None
-        if place > start or match > at:
-            found.append(([_piece(one) for one in old[start:place]], [_piece(one) for one in new[at:match]]))
+        if match > at or place > start:
+            found.append((old[start:place], new[at:match]))
         start, at = place + 1, match + 1
     return found
 
@@ -130,8 +152,11 @@ def _text(value: Any) -> str:
 
 
 def _sum(found: Sequence[Piece]) -> Amounts:
-    turns = sum(not kind.startswith("key ") for kind, _ in found)
-    return Counter({TURNS: turns, CHARACTERS: sum(len(text) for _, text in found)})
+    return Counter({TURNS: _turns(found), CHARACTERS: sum(len(text) for _, text in found)})
+
+
+def _turns(found: Sequence[Piece]) -> int:
+    return sum([not kind.startswith("key ") for kind, _ in found])
 
 
 def _shared(first: str, second: str) -> int:

@@ -16,11 +16,12 @@ from typing import IO, Any
 import orjson
 
 from agent_sft.data.carrier import carry
+from agent_sft.data.common import example_of_chat
 from agent_sft.data.conversation import Origin
 from agent_sft.data.dataset_info import INFO_NAME, check_dataset_name, info_content, read_info
 from agent_sft.data.dialects import Dialect, dialect_of
 from agent_sft.data.folders import new_folder
-from agent_sft.data.formats import FORMATS, Format, detect, format_named, sharegpt
+from agent_sft.data.formats import FORMATS, Format, detect, format_named, openai, sharegpt
 from agent_sft.data.ledger import encoded
 from agent_sft.data.report import PrepareReport, Tally
 from agent_sft.data.sharegpt import Example, normalise
@@ -77,6 +78,12 @@ class Reading:
         conversation = form.read(row, origin)
         self._check_reward(conversation.metadata)
         return carry(conversation, self.dialect)
+
+    def common_example(self, origin: Origin, row: Any) -> dict[str, Any] | None:
+        """Return the only row to write for a row to which nothing has to be done; None where `examples` has to look."""
+        if self.forms[origin.file] is not FORMATS[openai.NAME] or self.min_reward is not None:
+            return None
+        return example_of_chat(row, self.dialect)
 
     def _check_reward(self, metadata: Any) -> None:
         if self.min_reward is None:
@@ -149,6 +156,12 @@ def prepare_dataset(
             for origin, row in _recognised(one.rows(), one.name, asked, reading.forms):
                 place = {"source": one.name} if len(sources) > 1 else {}
                 reject = {"dataset": name, **place, "row": origin.row}
+                if (common := reading.common_example(origin, row)) is not None and (line := _line_or_none(common)):
+                    data_file.write(line)
+                    tally.keep_unchanged(len(common["conversations"]))
+                    if trace is not None:
+                        trace(origin, 1)
+                    continue
                 try:
                     examples = reading.examples(origin, row)
                     lines = [_line(example.as_row()) for example in examples]
@@ -220,6 +233,13 @@ def _line(row: dict[str, Any]) -> bytes:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError as error:
         raise Unusable("one of its texts holds half a character (a lone \\ud800 to \\udfff)") from error
+
+
+def _line_or_none(row: dict[str, Any]) -> bytes | None:
+    try:
+        return _line(row)
+    except Unusable:
+        return None
 
 
 def _nothing_usable(source: str, tally: Tally) -> NothingUsable:

@@ -182,7 +182,7 @@ def _read(
     for origin, given in chain(first, rows):
         try:
             if form is not None:
-                yield origin, to_row(form.read(given, origin)), given
+                yield origin, form.chat(given) or to_row(form.read(given, origin)), given
             elif isinstance(given, dict):
                 yield origin, given, given
             else:

@@ -43,6 +43,14 @@ class Tally:
         self.turns.update(changes)
         self.notes.update({note for example in examples for note in example.notes})
 
+    def keep_unchanged(self, turns: int) -> None:
+        """Count a row of so many turns that is trained on as one example in which nothing was changed."""
+        self.rows_read += 1
+        self.rows_kept += 1
+        self.examples += 1
+        self.turns_before += turns
+        self.turns_after += turns
+
     def reject(self, number: int, reason: str, *, left_out: bool = False) -> None:
         """Count a row that is not trained on: it cannot be, or it was not wanted."""
         self.rows_read += 1

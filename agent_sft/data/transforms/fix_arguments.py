@@ -36,6 +36,8 @@ def fix_arguments(row: Row) -> tuple[Row, list[str]]:
 
     def fix(call: Call) -> dict[str, Any]:
         value = call.value
+        if type(value.get("arguments")) is dict:
+            return value
         if "arguments" not in value and "parameters" in value:
             # Some agents record calls in the words of the tool's own description.
             value = {("arguments" if key == "parameters" else key): item for key, item in value.items()}

@@ -45,17 +45,19 @@ def merge_turns(messages: list[Message], joint: str = JOINT) -> list[Message]:
     reasoning, and where both have a further key that says different things.
     """
     merged: list[Message] = []
+    before = None
     for message in messages:
-        if merged and (joined := _joined(merged[-1], message, joint)) is not None:
+        role = message["role"]
+        if role == before and role in SPEAKERS and (joined := _joined(merged[-1], message, joint)) is not None:
             merged[-1] = joined
         else:
             merged.append(message)
+            before = role
     return merged
 
 
 def _joined(first: Message, second: Message, joint: str) -> Message | None:
-    if first["role"] != second["role"] or first["role"] not in SPEAKERS:
-        return None
+    """Return what two turns of one speaker become; None where they stay apart."""
     words = second.get("content")
     if _calls(first) and (words or _calls(first) == "text"):
         return None
