@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import count
+from operator import is_
 from typing import Any
 
 from agent_sft.data.transforms.chat import json_text
@@ -52,8 +53,7 @@ def compare(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, An
     Always `measure(before) - removed + added == measure(after)`, unit by unit.
     """
     turns_removed = turns_added = characters_removed = characters_added = 0
-    for stretch in _changed(before, after):
-        turns, gone, come = _exchanged(*stretch)
+    for turns, gone, come in _exchanges(before, after):
         turns_removed += max(-turns, 0)
         turns_added += max(turns, 0)
         characters_removed += gone
@@ -64,26 +64,57 @@ def compare(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, An
     )
 
 
-def _exchanged(old: Sequence[Piece], new: Sequence[Piece]) -> tuple[int, int, int]:
-    """Return how many turns more a stretch has, and how many of its characters went and came."""
-    first, second = "".join([text for _, text in old]), "".join([text for _, text in new])
-    shared = len(first) if first == second else _shared(first, second)
-    return _turns(new) - _turns(old), len(first) - shared, len(second) - shared
-
-
-def _changed(
+def _exchanges(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[list[Piece], list[Piece]]]:
-    """Yield the stretches in which some rows and those made of them differ."""
+) -> Iterator[tuple[int, int, int]]:
+    """Yield, of each stretch that differs, how many turns it has more, and how many characters went and came."""
     if len(before) == 1 == len(after) and (found := _replaced(before[0], after[0])) is not None:
         for old_messages, new_messages in found:
-            yield [_piece(one) for one in old_messages], [_piece(one) for one in new_messages]
+            exchanged = _exchanged_words(old_messages, new_messages)
+            yield exchanged or _exchanged([*map(_piece, old_messages)], [*map(_piece, new_messages)])
         return
     old = [piece for row in before for piece in pieces(row)]
     new = [piece for row in after for piece in pieces(row)]
     for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag != "equal":
-            yield old[a:b], new[c:d]
+            yield _exchanged(old[a:b], new[c:d])
+
+
+def _exchanged_words(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int, int] | None:
+    """Return what `_exchanged` does where only words differ, as when turns are joined; None where more may.
+
+    Calls at the end that are the same objects add the same text to both sides, which need not be written out.
+    """
+    if not old or len(new) != 1:
+        return None
+    calls: list[Any] = []
+    for message in (*old, *new):
+        if type(message) is not dict or "reasoning_content" in message:
+            return None
+        content, listed = message.get("content"), message.get("tool_calls") or []
+        if not (content is None or type(content) is str) or type(listed) is not list:
+            return None
+        if message is not new[0]:
+            if calls:
+                return None
+            calls = listed
+        elif len(listed) != len(calls) or not all(map(is_, listed, calls)):
+            return None
+    first, second = "".join([message.get("content") or "" for message in old]), new[0].get("content") or ""
+    if first == second:
+        return 1 - len(old), 0, 0
+    start = _prefix(first, second)
+    if calls and start == min(len(first), len(second)):
+        return None
+    shared = start + _prefix(first[start:][::-1], second[start:][::-1])
+    return 1 - len(old), len(first) - shared, len(second) - shared
+
+
+def _exchanged(old: Sequence[Piece], new: Sequence[Piece]) -> tuple[int, int, int]:
+    """Return how many turns more a stretch has, and how many of its characters went and came."""
+    first, second = "".join([text for _, text in old]), "".join([text for _, text in new])
+    shared = len(first) if first == second else _shared(first, second)
+    return _turns(new) - _turns(old), len(first) - shared, len(second) - shared
 
 
 def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[list[Any], list[Any]]] | None:
@@ -132,9 +163,15 @@ def _length(message: Any) -> int:
     if type(message) is not dict:
         return len(_text(message))
     content = message.get("content")
-    if type(content) is str and "tool_calls" not in message and "reasoning_content" not in message:
-        return len(content)
-    return sum(map(len, _texts(message)))
+    if "reasoning_content" in message or not (content is None or type(content) is str):
+        return sum(map(len, _texts(message)))
+    total = len(content or "")
+    for call in message.get("tool_calls") or ():
+        function = call.get("function", call) if isinstance(call, dict) else call
+        for part in (function.get("name"), function.get("arguments")) if isinstance(function, dict) else (function,):
+            if part is not None:
+                total += len(part if type(part) is str else json_text(part))
+    return total
 
 
 def _texts(message: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from agent_sft.data.checks import OTHER_METHODS
 from agent_sft.data.dialects import Dialect
-from agent_sft.data.hermes import CLOSE, OPEN, call_text, read_answer
+from agent_sft.data.hermes import CLOSE, OPEN, call_text, is_call
+from agent_sft.data.jsontext import loads
 from agent_sft.data.reading import ROW_KEY
 from agent_sft.data.rows import ROW_KEYS, read_tools
 from agent_sft.data.tools import tools_text
@@ -48,26 +49,20 @@ def chat_of_sharegpt(row: Any) -> dict[str, Any] | None:
                 waiting -= 1
             elif role != GPT:
                 return None
-            elif "<" not in text:
+            elif (start := text.find(OPEN)) < 0 and "<think>" not in text:
                 add({"role": "assistant", "content": text})
                 waiting = 0
             else:
-                reasoning, words, calls, extras = read_answer(text, "")
-                if any(extras):
+                last = len(text) - len(CLOSE)
+                if start < 0 or "<think>" in text or text.find(CLOSE, start) != last or text.find(OPEN, start + 1) >= 0:
                     return None
-                message: dict[str, Any] = {"role": "assistant", "content": words}
-                if reasoning is not None:
-                    message["reasoning_content"] = reasoning
-                if calls:
-                    if any(call.id is not None for call in calls):
-                        return None
-                    message["tool_calls"] = [
-                        {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                        for call in calls
-                    ]
-                add(message)
-                waiting = len(calls)
-    except (KeyError, TypeError, Unusable):
+                function = loads(text[start + len(OPEN) : last].strip())
+                if not is_call(function):
+                    return None
+                call = {"type": "function", "function": {"name": function["name"], "arguments": function["arguments"]}}
+                add({"role": "assistant", "content": text[:start].removesuffix("\n") or None, "tool_calls": [call]})
+                waiting = 1
+    except (KeyError, TypeError, ValueError):
         return None
     made: dict[str, Any] = {"messages": messages}
     metadata = {key: value for key, value in row.items() if key not in (ROW_KEY, "system", "tools")}

@@ -65,7 +65,7 @@ def read_calls(text: str, label: str) -> tuple[list[ToolCall], list[dict[str, An
         value = loads(text.strip())
     except ValueError as error:
         raise Unusable(f"{label}: the call is {error}") from error
-    if type(value) is dict and _is_call(value):
+    if is_call(value):
         return [ToolCall(name=value["name"], arguments=value["arguments"])], [{}]
     given = value if isinstance(value, list) else [value]
     if not given:
@@ -74,10 +74,12 @@ def read_calls(text: str, label: str) -> tuple[list[ToolCall], list[dict[str, An
     return [call for call, _ in read], [further for _, further in read]
 
 
-def _is_call(value: dict[str, Any]) -> bool:
-    """Tell whether an object is a name and arguments, as they should be, and nothing else."""
+def is_call(value: Any) -> bool:
+    """Tell whether a value is a name and arguments, as they should be, and nothing else."""
+    if type(value) is not dict or len(value) != 2:
+        return False
     name = value.get("name")
-    return len(value) == 2 and type(name) is str and name != "" and type(value.get("arguments")) is dict
+    return type(name) is str and name != "" and type(value.get("arguments")) is dict
 
 
 def read_call(call: Any, label: str) -> tuple[ToolCall, dict[str, Any]]:
@@ -145,7 +147,7 @@ def call_text(name: str, arguments: Any) -> str:
             text = orjson.dumps({"name": name, "arguments": arguments}).decode()
         except TypeError:
             return dumps({"name": name, "arguments": arguments})
-        # A quote before a colon ends a key, one after a comma begins one: unless a text begins or ends with those marks.
+        # A quote before a colon ends a key, one after a comma begins one, unless a text begins or ends so.
         count = len(arguments)
         if text.count('":') == count + 2 and text.count(',"') == (count or 1):
             return text.replace('":', '": ').replace(',"', ', "')

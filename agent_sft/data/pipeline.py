@@ -39,6 +39,11 @@ class Pipeline:
         """The names of the transforms, in order."""
         return tuple(name for name, _ in self.steps)
 
+    @property
+    def is_row_by_row(self) -> bool:
+        """Whether what becomes of a row depends on that row alone."""
+        return all(vars(type(transform)).get("row_by_row", False) for _, transform in self.steps)
+
 
 @dataclass
 class _Known:

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from agent_sft.data.amounts import CHARACTERS, TURNS, measure
+from agent_sft.data.amounts import CHARACTERS, TURNS
 from agent_sft.data.conversation import Origin
+from agent_sft.data.flow import Flow
 from agent_sft.data.folders import new_folder
-from agent_sft.data.formats import Format, detect, format_named
-from agent_sft.data.ledger import Ledger, encoded
-from agent_sft.data.pipeline import Pipeline, run_pipeline
-from agent_sft.data.reading import describe
-from agent_sft.data.rows import to_row
+from agent_sft.data.formats import format_named
+from agent_sft.data.ledger import Ledger
+from agent_sft.data.pipeline import Pipeline
 from agent_sft.data.sources import Given, Opener, open_sources
-from agent_sft.data.transforms.contract import Row
-from agent_sft.data.transforms.split import SPLIT
-from agent_sft.data.turns import Unusable
 from agent_sft.errors import UserError
 from agent_sft.files import atomic_writer
 
 REJECTS_NAME = "rejects.jsonl"
 REPORT_NAME = "data_report.json"
-
-LOOKED_AT = 20
-"""How many rows are looked at to find out what they are."""
 
 
 @dataclass(frozen=True)
@@ -123,26 +115,13 @@ def process_data(
         rejects_file = stack.enter_context(atomic_writer(rejects_path))
         eval_file = stack.enter_context(atomic_writer(eval_path))
         file = stack.enter_context(atomic_writer(output))
-
-        def on_reject(origin: Origin, by: str, reason: str, row: Any) -> None:
-            part = {"part": origin.part} if origin.part else {}
-            place = {"file": origin.file, "row": origin.row, **part}
-            rejects_file.write(encoded({**place, "by": by, "reason": reason, "data": row}))
-
-        titles: dict[str, None] = {}
-        rows = chain.from_iterable(
-            _read(one.rows(), one.name, asked, titles, ledger, on_reject, raw=pipeline.takes_raw_rows)
-            for one in sources
-        )
-        held_out = 0
-        for _, row in run_pipeline(pipeline, rows, ledger, on_reject):
-            is_eval = row.pop(SPLIT, "train") == "eval"
-            held_out += is_eval
-            (eval_file if is_eval else file).write(encoded(row))
+        flow = Flow(pipeline, ledger, file, eval_file, rejects_file)
+        forms = dict.fromkeys(one.title if one else "raw rows" for one in flow.through(sources, asked))
+        titles, held_out = ", ".join(forms), flow.held_out
         shown = ", ".join(str(one) for one in given)
         if ledger.rows["written"] == held_out:
             raise _nothing_left(shown, ledger)
-        head = {"source": shown, "format": ", ".join(titles), **(described or {})}
+        head = {"source": shown, "format": titles, **(described or {})}
         ledger.write(report_file, head)
         for stream in (file, eval_file, rejects_file, report_file):
             stream.flush()  # a full disk shows here, before any of them is in its place
@@ -152,7 +131,7 @@ def process_data(
             path.unlink()
     return ProcessReport(
         source=shown,
-        form=", ".join(titles),
+        form=titles,
         rows=dict(ledger.rows),
         rejected=rejected,
         balance=ledger.balance.as_json(),
@@ -163,35 +142,6 @@ def process_data(
         rejects_path=rejects_path if rejected else None,
         report_path=report_path,
     )
-
-
-def _read(
-    rows: Iterator[tuple[Origin, Any]],
-    name: str,
-    asked: Format | None,
-    titles: dict[str, None],
-    ledger: Ledger,
-    on_reject: Any,
-    *,
-    raw: bool,
-) -> Iterator[tuple[Origin, Row, Any]]:
-    """Yield the rows of a source as transforms take them; those that are no conversation are entered as rejects."""
-    first = list(islice(rows, LOOKED_AT))
-    form = None if raw else asked or detect((row for _, row in first), name)
-    titles[form.title if form else "raw rows"] = None
-    for origin, given in chain(first, rows):
-        try:
-            if form is not None:
-                yield origin, form.chat(given) or to_row(form.read(given, origin)), given
-            elif isinstance(given, dict):
-                yield origin, given, given
-            else:
-                raise Unusable(f"the row is {describe(given)}, not an object")
-        except Unusable as unusable:
-            amounts = measure(given if isinstance(given, dict) else {"": given})
-            ledger.read(amounts)
-            ledger.ended(origin, "rejected", "read", str(unusable), amounts)
-            on_reject(origin, "read", str(unusable), given)
 
 
 def _nothing_left(source: str, ledger: Ledger) -> UserError:

@@ -19,6 +19,7 @@ class FixArguments(RowTransform):
     """Unpacks arguments; a call whose arguments are no object in any way is a reject, never an empty call."""
 
     name = "fix_arguments"
+    row_by_row = True
 
     def change(self, row: Row) -> Row | Outcome:
         """Return the row with all arguments as objects, each unpacking noted."""

@@ -27,6 +27,7 @@ class MergeTurns(RowTransform):
     """Joins what one speaker said in several turns; words and the call that follows them are one turn, too."""
 
     name = "merge_turns"
+    row_by_row = True
     Config = Config
 
     def __init__(self, **params: object) -> None:
@@ -61,8 +62,11 @@ def _joined(first: Message, second: Message, joint: str) -> Message | None:
     words = second.get("content")
     if _calls(first) and (words or _calls(first) == "text"):
         return None
-    further = {key: value for key, value in second.items() if key not in KNOWN and value is not None}
-    if any(first.get(key) not in (None, value) for key, value in further.items()):
+    if KNOWN.issuperset(second):
+        further = {}
+    else:
+        further = {key: value for key, value in second.items() if key not in KNOWN and value is not None}
+    if further and any(first.get(key) not in (None, value) for key, value in further.items()):
         return None
     if (
         "reasoning_content" in further

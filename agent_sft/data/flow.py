@@ -1,0 +1,165 @@
+"""Rows on their way through a pipeline: read as transforms take them, and what comes out written where it belongs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import chain, islice
+from typing import IO, Any
+
+from agent_sft.data.amounts import measure
+from agent_sft.data.blocks import Block, Cutter
+from agent_sft.data.conversation import Origin
+from agent_sft.data.formats import FORMATS, Format, detect
+from agent_sft.data.ledger import Ledger, Taken, encoded
+from agent_sft.data.parallel import Pool, results_of, workers_for
+from agent_sft.data.pipeline import Pipeline, run_pipeline
+from agent_sft.data.reading import describe
+from agent_sft.data.rows import to_row
+from agent_sft.data.sources import Source
+from agent_sft.data.transforms.contract import Row
+from agent_sft.data.transforms.split import SPLIT
+from agent_sft.data.turns import Unusable
+
+LOOKED_AT = 20
+"""How many rows are looked at to find out what they are."""
+
+Rows = Iterable[tuple[Origin, Any]]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source of which the first rows were looked at."""
+
+    name: str
+    form: Format | None
+    """What its rows are read as; None takes them as they are."""
+    first: list[tuple[Origin, Any]]
+    rest: Iterator[tuple[Origin, Any]]
+    cutter: Cutter | None
+
+    def rows(self) -> Iterator[tuple[Origin, Any]]:
+        """Return all rows."""
+        return chain(self.first, self.rest)
+
+
+def open_rows_of(source: Source, asked: Format | None, *, raw: bool = False) -> Opened:
+    """Open a source and find out what its rows are.
+
+    Args:
+        source: where rows come from.
+        asked: the format, where it is known.
+        raw: whether rows are taken as they are.
+
+    Raises:
+        UserError: it cannot be read, or its rows are of no known format.
+    """
+    rows, cutter = source.open()
+    first = list(islice(rows, LOOKED_AT))
+    form = None if raw else asked or detect((row for _, row in first), source.name)
+    return Opened(source.name, form, first, rows, cutter)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a block of rows."""
+
+    kept: bytes
+    held_out: bytes
+    count_held_out: int
+    rejects: bytes
+    entered: Taken
+
+
+class Flow:
+    """Takes rows through a pipeline and writes what becomes of them."""
+
+    def __init__(
+        self, pipeline: Pipeline, ledger: Ledger, kept: IO[bytes], held_out: IO[bytes], rejects: IO[bytes]
+    ) -> None:
+        self.held_out = 0
+        """How many rows `split` held out."""
+        self._pipeline = pipeline
+        self._ledger = ledger
+        self._kept = kept
+        self._held_out = held_out
+        self._rejects = rejects
+
+    def through(self, sources: Sequence[Source], asked: Format | None) -> Iterator[Format | None]:
+        """Take all rows of sources through; yield what each is read as.
+
+        Several processes share the work where it is much and every transform looks at one row at a time.
+
+        Raises:
+            UserError: a source cannot be read, or a transform failed.
+        """
+        raw = self._pipeline.takes_raw_rows
+        count = workers_for(one.path for one in sources) if self._pipeline.is_row_by_row else 0
+        if not count:
+            forms: list[Format | None] = []
+
+            def rows() -> Iterator[tuple[Origin, Row, Any]]:
+                for one in sources:
+                    opened = open_rows_of(one, asked, raw=raw)
+                    forms.append(opened.form)
+                    yield from self._read(opened.rows(), opened.form)
+
+            self._run(rows())
+            yield from forms
+            return
+        with Pool(self._work, count) as pool:
+            for one in sources:
+                opened = open_rows_of(one, asked, raw=raw)
+                yield opened.form
+                self._run(self._read(opened.first, opened.form))
+                if opened.cutter is not None and opened.first:
+                    after, form = opened.first[-1][0].row, opened.form.name if opened.form else None
+                    for made in results_of(pool, opened.cutter, after, opened.name, form):
+                        self._add(made)
+                self._run(self._read(opened.rest, opened.form))
+
+    def _run(self, rows: Iterator[tuple[Origin, Row, Any]]) -> None:
+        for _, row in run_pipeline(self._pipeline, rows, self._ledger, self._on_reject):
+            is_eval = row.pop(SPLIT, "train") == "eval"
+            self.held_out += is_eval
+            (self._held_out if is_eval else self._kept).write(encoded(row))
+
+    def _work(self, item: tuple[Block, str, str | None]) -> Made:
+        """Do in another process what `through` does with a block's rows here."""
+        block, name, form = item
+        with contextlib.closing(Ledger(self._pipeline.names)) as ledger:
+            kept, held_out, rejects = BytesIO(), BytesIO(), BytesIO()
+            flow = Flow(self._pipeline, ledger, kept, held_out, rejects)
+            rows = ((Origin(file=name, row=number), row) for number, row in block.rows())
+            flow._run(flow._read(rows, FORMATS[form] if form is not None else None))
+            return Made(kept.getvalue(), held_out.getvalue(), flow.held_out, rejects.getvalue(), ledger.taken())
+
+    def _add(self, made: Made) -> None:
+        self._kept.write(made.kept)
+        self._held_out.write(made.held_out)
+        self._rejects.write(made.rejects)
+        self.held_out += made.count_held_out
+        self._ledger.add(made.entered)
+
+    def _read(self, rows: Rows, form: Format | None) -> Iterator[tuple[Origin, Row, Any]]:
+        """Yield rows as transforms take them; those that are no conversation are entered as rejects."""
+        for origin, given in rows:
+            try:
+                if form is not None:
+                    yield origin, form.chat(given) or to_row(form.read(given, origin)), given
+                elif isinstance(given, dict):
+                    yield origin, given, given
+                else:
+                    raise Unusable(f"the row is {describe(given)}, not an object")
+            except Unusable as unusable:
+                amounts = measure(given if isinstance(given, dict) else {"": given})
+                self._ledger.read(amounts)
+                self._ledger.ended(origin, "rejected", "read", str(unusable), amounts)
+                self._on_reject(origin, "read", str(unusable), given)
+
+    def _on_reject(self, origin: Origin, by: str, reason: str, row: Any) -> None:
+        part = {"part": origin.part} if origin.part else {}
+        place = {"file": origin.file, "row": origin.row, **part}
+        self._rejects.write(encoded({**place, "by": by, "reason": reason, "data": row}))
