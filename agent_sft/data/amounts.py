@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import count
-from operator import is_
 from typing import Any
 
+from agent_sft.data.known import characters_of
 from agent_sft.data.transforms.chat import json_text
 from agent_sft.data.transforms.contract import ORIGIN
 
@@ -34,14 +34,12 @@ def measure(row: Mapping[str, Any]) -> Amounts:
     if type(messages) is not list:
         return _sum(pieces(row))
     characters = len(json_text(row["tools"])) if row.get("tools") else 0
+    if (known := characters_of(messages)) is not None:
+        return Counter({TURNS: len(messages), CHARACTERS: characters + known})
     for message in messages:
-        if (
-            type(message) is dict
-            and len(message) == 2
-            and "role" in message
-            and type(content := message.get("content")) is str
-        ):
-            characters += len(content)
+        if type(message) is dict and len(message) == 2 and "role" in message:
+            content = message.get("content")
+            characters += len(content) if type(content) is str else _length(message)
         else:
             characters += _length(message)
     return Counter({TURNS: len(messages), CHARACTERS: characters})
@@ -83,24 +81,27 @@ def _exchanges(
 def _exchanged_words(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int, int] | None:
     """Return what `_exchanged` does where only words differ, as when turns are joined; None where more may.
 
-    Calls at the end that are the same objects add the same text to both sides, which need not be written out.
+    The same calls at the end add the same text to both sides, which need not be written out.
     """
     if not old or len(new) != 1:
         return None
     calls: list[Any] = []
+    words: list[str] = []
     for message in (*old, *new):
         if type(message) is not dict or "reasoning_content" in message:
             return None
-        content, listed = message.get("content"), message.get("tool_calls") or []
-        if not (content is None or type(content) is str) or type(listed) is not list:
+        content, listed = message.get("content"), message.get("tool_calls")
+        if not (content is None or type(content) is str) or not (listed is None or type(listed) is list):
             return None
-        if message is not new[0]:
-            if calls:
+        if message is new[0]:
+            if calls != listed if calls else listed:
                 return None
-            calls = listed
-        elif len(listed) != len(calls) or not all(map(is_, listed, calls)):
+        elif calls:
             return None
-    first, second = "".join([message.get("content") or "" for message in old]), new[0].get("content") or ""
+        else:
+            calls = listed or []
+        words.append(content or "")
+    first, second = "".join(words[:-1]), words[-1]
     if first == second:
         return 1 - len(old), 0, 0
     start = _prefix(first, second)
@@ -127,13 +128,17 @@ def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple
     if type(old) is not list or type(new) is not list or before.get("tools") is not after.get("tools"):
         return None
     places = dict(zip(map(id, new), count()))
-    matches = list(map(places.get, map(id, old)))
+    matches: list[int | None] = list(map(places.get, map(id, old)))
     if len(places) != len(new) or matches.count(None) == len(old):
         return None
     matches.append(len(new))
     found: list[tuple[list[Any], list[Any]]] = []
     start = at = 0
     for place, match in enumerate(matches):
+        if match == at and place == start:
+            start += 1
+            at += 1
+            continue
         if match is None:
             continue
         if match < at:
@@ -168,6 +173,11 @@ def _length(message: Any) -> int:
     total = len(content or "")
     for call in message.get("tool_calls") or ():
         function = call.get("function", call) if isinstance(call, dict) else call
+        if type(function) is dict and type(name := function.get("name")) is str:
+            arguments = function.get("arguments")
+            if type(arguments) is dict:
+                total += len(name) + len(json_text(arguments))
+                continue
         for part in (function.get("name"), function.get("arguments")) if isinstance(function, dict) else (function,):
             if part is not None:
                 total += len(part if type(part) is str else json_text(part))

@@ -12,9 +12,11 @@ from agent_sft.data.checks import OTHER_METHODS
 from agent_sft.data.dialects import Dialect
 from agent_sft.data.hermes import CLOSE, OPEN, call_text, is_call
 from agent_sft.data.jsontext import loads
+from agent_sft.data.known import remember
 from agent_sft.data.reading import ROW_KEY
 from agent_sft.data.rows import ROW_KEYS, read_tools
 from agent_sft.data.tools import tools_text
+from agent_sft.data.transforms.chat import json_text
 from agent_sft.data.turns import GPT, HUMAN, OBSERVATION, Unusable
 
 RESULT = "<tool_response>"
@@ -33,12 +35,14 @@ def chat_of_sharegpt(row: Any) -> dict[str, Any] | None:
         return None
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     add = messages.append
+    characters = len(system) if system else 0
     waiting = 0  # calls of the agent's last turn that have no result yet
     try:
         for turn in given:
             role, text = turn["from"], turn["value"]
             if len(turn) != 2 or type(text) is not str:
                 return None
+            characters += len(text)
             if role == HUMAN:
                 if not waiting:
                     add({"role": "user", "content": text})
@@ -60,10 +64,13 @@ def chat_of_sharegpt(row: Any) -> dict[str, Any] | None:
                 if not is_call(function):
                     return None
                 call = {"type": "function", "function": {"name": function["name"], "arguments": function["arguments"]}}
-                add({"role": "assistant", "content": text[:start].removesuffix("\n") or None, "tool_calls": [call]})
+                words = text[:start].removesuffix("\n")
+                add({"role": "assistant", "content": words or None, "tool_calls": [call]})
+                characters += len(words) - len(text) + len(function["name"]) + len(json_text(function["arguments"]))
                 waiting = 1
     except (KeyError, TypeError, ValueError):
         return None
+    remember(messages, unpacked=True, characters=characters)
     made: dict[str, Any] = {"messages": messages}
     metadata = {key: value for key, value in row.items() if key not in (ROW_KEY, "system", "tools")}
     return {**made, "metadata": metadata} if metadata else made

@@ -23,11 +23,10 @@ def loads(text: str) -> Any:
         ValueError: saying in words what it is instead.
     """
     try:
-        data = text.encode()
-        value = orjson.loads(data)
+        value = orjson.loads(text)
     except (UnicodeEncodeError, orjson.JSONDecodeError):
         return _loads_slowly(text)
-    return value if is_exact(data, value) else _loads_slowly(text)
+    return value if is_exact(text, value) else _loads_slowly(text)
 
 
 def loads_any(data: bytes) -> Any:
@@ -68,30 +67,34 @@ def loads_all(data: bytes) -> Any:
     return value if is_exact(data, value) else loads_exactly(data)
 
 
-def is_exact(data: bytes, value: Any) -> bool:
+def is_exact(data: str | bytes, value: Any) -> bool:
     """Tell whether the fast parser can be trusted with `data`, which it parsed to `value`.
 
-    Every text in JSON, a key too, stands between two quotes, and quotes inside a text have a backslash before them: so
-    many texts must be in the value. Where a number is so large that it may have been rounded, the answer is no.
+    Every text in JSON, a key too, stands between two quotes, and others stand inside of texts: so many of both must be
+    in the value. Where that cannot be told, and where a number is so large that it may have been rounded, the answer
+    is no.
     """
-    if b"\\\\" in data:
-        data = data.replace(b"\\\\", b"")  # what is left before a quote escapes it
+    texts: list[str] = []
     try:
-        return data.count(b'"') - data.count(b'\\"') == 2 * count_texts(value)
+        keys = gather_texts(value, texts)
     except (OverflowError, RecursionError):
         return False
+    quotes = 2 * (keys + len(texts)) + "".join(texts).count('"')
+    if isinstance(data, str):
+        return data.count('"') == quotes and "\\u0022" not in data
+    return data.count(b'"') == quotes and b"\\u0022" not in data
 
 
-def count_texts(value: Any) -> int:
-    """Return how many texts are in a JSON value, keys counted.
+def gather_texts(value: Any, texts: list[str]) -> int:
+    """Put all texts of a JSON value that are no keys into a list; return how many keys there are.
 
     Raises:
         OverflowError: a number is in it that may have been an integer of more than 64 bits.
     """
-    total = 0
+    keys = 0
     items: Any
     if type(value) is dict:
-        total, items = len(value), value.values()
+        keys, items = len(value), value.values()
     elif type(value) is list:
         items = value
     else:
@@ -99,21 +102,20 @@ def count_texts(value: Any) -> int:
     for item in items:
         kind = type(item)
         if kind is str:
-            total += 1
+            texts.append(item)
         elif kind is dict:
-            total += len(item)
             if len(item) == 2:  # a turn
                 first, second = item.values()
                 if type(first) is str and type(second) is str:
-                    total += 2
+                    keys += 2
+                    texts += (first, second)
                     continue
-            for inner in item.values():
-                total += 1 if type(inner) is str else count_texts(inner)
+            keys += gather_texts(item, texts)
         elif kind is list:
-            total += count_texts(item)
+            keys += gather_texts(item, texts)
         elif kind is float and not -BEYOND_64_BITS < item < BEYOND_64_BITS:
             raise OverflowError
-    return total
+    return keys
 
 
 def _loads_slowly(text: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from agent_sft.data.known import are_checked, remember
 from agent_sft.data.reading import describe
 from agent_sft.data.transforms.contract import Row
 from agent_sft.data.turns import Unusable
@@ -60,6 +61,9 @@ def messages_of(row: Row) -> list[Message]:
     messages = row["messages"]
     if not isinstance(messages, list):
         raise Unusable(f"'messages' is {describe(messages)}, not an array")
+    if are_checked(messages):
+        checked: list[Message] = messages
+        return checked
     for message in messages:
         if type(message) is not dict or type(message.get("role")) is not str:
             break
@@ -67,6 +71,7 @@ def messages_of(row: Row) -> list[Message]:
         if content is not None and type(content) is not str:
             break
     else:
+        remember(messages)
         return messages
     raise Unusable(_fault(messages))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from agent_sft.data.known import remember
 from agent_sft.data.merging import JOINT
 from agent_sft.data.transforms.chat import OPENED, Message, messages_of, with_messages
 from agent_sft.data.transforms.contract import Row, RowTransform
@@ -36,7 +37,9 @@ class MergeTurns(RowTransform):
     def change(self, row: Row) -> Row:
         """Return the row with its turns joined."""
         messages = messages_of(row)
-        return with_messages(row, merge_turns(messages, self.config.joint))
+        changed = with_messages(row, merge_turns(messages, self.config.joint))
+        remember(changed["messages"])  # usable turns joined are usable
+        return changed
 
 
 def merge_turns(messages: list[Message], joint: str = JOINT) -> list[Message]:
