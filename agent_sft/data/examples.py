@@ -123,7 +123,7 @@ class Writing:
                 assert opened.form is not None
                 self._reading.forms[one.name] = opened.form
                 self._write(opened.first, many)
-                if count and opened.cutter is not None and opened.first:
+                if count and opened.cutter is not None:
                     after = opened.first[-1][0].row
                     for made in results_of(pool, opened.cutter, after, one.name, opened.form.name, many):
                         self._add(made, one.name)

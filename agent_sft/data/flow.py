@@ -39,6 +39,7 @@ class Opened:
     first: list[tuple[Origin, Any]]
     rest: Iterator[tuple[Origin, Any]]
     cutter: Cutter | None
+    """What cuts blocks of the rest; None where it has to be read row by row."""
 
     def rows(self) -> Iterator[tuple[Origin, Any]]:
         """Return all rows."""
@@ -59,7 +60,7 @@ def open_rows_of(source: Source, asked: Format | None, *, raw: bool = False) -> 
     rows, cutter = source.open()
     first = list(islice(rows, LOOKED_AT))
     form = None if raw else asked or detect((row for _, row in first), source.name)
-    return Opened(source.name, form, first, rows, cutter)
+    return Opened(source.name, form, first, rows, cutter if len(first) == LOOKED_AT else None)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Flow:
                 opened = open_rows_of(one, asked, raw=raw)
                 yield opened.form
                 self._run(self._read(opened.first, opened.form))
-                if opened.cutter is not None and opened.first:
+                if opened.cutter is not None:
                     after, form = opened.first[-1][0].row, opened.form.name if opened.form else None
                     for made in results_of(pool, opened.cutter, after, opened.name, form):
                         self._add(made)
