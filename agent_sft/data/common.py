@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from agent_sft.data.checks import OTHER_METHODS
 from agent_sft.data.dialects import Dialect
-from agent_sft.data.hermes import CLOSE, OPEN, call_text, is_call
+from agent_sft.data.hermes import CLOSE, OPEN, SIMPLE, call_text
 from agent_sft.data.jsontext import loads
 from agent_sft.data.known import remember
 from agent_sft.data.reading import ROW_KEY
@@ -53,20 +55,18 @@ def chat_of_sharegpt(row: Any) -> dict[str, Any] | None:
                 waiting -= 1
             elif role != GPT:
                 return None
-            elif (start := text.find(OPEN)) < 0 and "<think>" not in text:
+            elif "<" not in text or ((start := text.find(OPEN)) < 0 and "<think>" not in text):
                 add({"role": "assistant", "content": text})
                 waiting = 0
             else:
                 last = len(text) - len(CLOSE)
                 if start < 0 or "<think>" in text or text.find(CLOSE, start) != last or text.find(OPEN, start + 1) >= 0:
                     return None
-                function = loads(text[start + len(OPEN) : last].strip())
-                if not is_call(function):
-                    return None
-                call = {"type": "function", "function": {"name": function["name"], "arguments": function["arguments"]}}
+                function, length = _call(text[start + len(OPEN) : last])
                 words = text[:start].removesuffix("\n")
+                call = {"type": "function", "function": function}
                 add({"role": "assistant", "content": words or None, "tool_calls": [call]})
-                characters += len(words) - len(text) + len(function["name"]) + len(json_text(function["arguments"]))
+                characters += len(words) - len(text) + length
                 waiting = 1
     except (KeyError, TypeError, ValueError):
         return None
@@ -74,6 +74,27 @@ def chat_of_sharegpt(row: Any) -> dict[str, Any] | None:
     made: dict[str, Any] = {"messages": messages}
     metadata = {key: value for key, value in row.items() if key not in (ROW_KEY, "system", "tools")}
     return {**made, "metadata": metadata} if metadata else made
+
+
+def _call(text: str) -> tuple[dict[str, Any], int]:
+    """Return the call that a JSON text is, name first, and how many characters of it are counted.
+
+    Raises:
+        ValueError: it is none, or has more than a name and arguments.
+        KeyError: it has less.
+    """
+    call = orjson.loads(text)
+    name, arguments = call["name"], call["arguments"]
+    if len(call) != 2 or type(name) is not str or not name or type(arguments) is not dict:
+        raise ValueError("no call")
+    written = orjson.dumps(arguments)
+    # Written again, what was read exactly has the quotes that it had: beside the arguments, those of three texts.
+    is_exact = "\\" not in text and text.count('"') == written.count(b'"') + 6
+    if not is_exact or not SIMPLE.issuperset(map(type, arguments.values())):
+        call = loads(text.strip())
+        arguments = call["arguments"]
+        return {"name": name, "arguments": arguments}, len(name) + len(json_text(arguments))
+    return {"name": name, "arguments": arguments}, len(name) + len(written if written.isascii() else written.decode())
 
 
 def example_of_chat(row: Any, dialect: Dialect) -> dict[str, Any] | None:

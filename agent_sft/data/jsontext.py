@@ -77,7 +77,7 @@ def is_exact(data: str | bytes, value: Any) -> bool:
     texts: list[str] = []
     try:
         keys = gather_texts(value, texts)
-    except (OverflowError, RecursionError):
+    except OverflowError:
         return False
     quotes = 2 * (keys + len(texts)) + "".join(texts).count('"')
     if isinstance(data, str):
@@ -92,14 +92,8 @@ def gather_texts(value: Any, texts: list[str]) -> int:
         OverflowError: a number is in it that may have been an integer of more than 64 bits.
     """
     keys = 0
-    items: Any
-    if type(value) is dict:
-        keys, items = len(value), value.values()
-    elif type(value) is list:
-        items = value
-    else:
-        items = (value,)
-    for item in items:
+    values = [value]
+    for item in values:  # which grows meanwhile
         kind = type(item)
         if kind is str:
             texts.append(item)
@@ -110,9 +104,10 @@ def gather_texts(value: Any, texts: list[str]) -> int:
                     keys += 2
                     texts += (first, second)
                     continue
-            keys += gather_texts(item, texts)
+            keys += len(item)
+            values += item.values()
         elif kind is list:
-            keys += gather_texts(item, texts)
+            values += item
         elif kind is float and not -BEYOND_64_BITS < item < BEYOND_64_BITS:
             raise OverflowError
     return keys
