@@ -130,6 +130,7 @@ VALUE = st.one_of(
 MARKS = st.text(st.sampled_from(':,"\\{}\n\x00\x1f\x7fé \u2028'), max_size=4)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=4) | MARKS, st.dictionaries(MARKS, MARKS | VALUE, max_size=4))
 def test_a_call_is_written_as_templates_write_json(name: str, arguments: dict[str, Any]) -> None:
     assert call_text(name, arguments) == dumps({"name": name, "arguments": arguments})
@@ -139,7 +140,7 @@ WORDS = st.text(st.sampled_from("ab\n"), max_size=3) | st.none()
 MESSAGE = st.builds(user, WORDS) | st.builds(said, WORDS) | st.builds(lambda text: said(text, ("a", {"b": "a"})), WORDS)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(MESSAGE, min_size=1, max_size=3), MESSAGE)
 def test_joined_turns_are_accounted_for_as_any_change_is(old: list[dict[str, Any]], new: dict[str, Any]) -> None:
     exchanged = _exchanged_words(old, [new])

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -20,6 +20,8 @@ from agent_sft.data.ledger import Ledger
 from agent_sft.data.pipeline import Pipeline, load_pipeline, run_pipeline
 from agent_sft.data.processing import ProcessReport, process_data
 from agent_sft.data.transforms import Row, leave_out, noted, reject
+from agent_sft.data.transforms.fix_arguments import FixArguments
+from agent_sft.data.transforms.merge_turns import MergeTurns
 from agent_sft.errors import UserError
 from tests.rows import chat, result, said, user
 
@@ -261,3 +263,18 @@ def test_the_worked_example_redacts_what_it_finds(tmp_path: Path, repo: Path) ->
     (new,) = lines(report.output)
     assert new["messages"] == [user("Write to <email> or call <number>."), row["messages"][1]]
     assert report.rows["changed"] == 1
+
+
+def test_messages_changed_in_place_are_looked_at_again() -> None:
+    def spoil(rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            row["messages"][0]["content"] = 3
+            yield row
+
+    steps = (("fix_arguments", FixArguments()), ("spoil", spoil), ("merge_turns", MergeTurns()))
+    pipeline = Pipeline(cast(Any, steps), takes_raw_rows=False)
+    reasons: list[str] = []
+    rows = [(Origin(file="f", row=1), chat(user("a"), said("b")), None)]
+    kept = run_pipeline(pipeline, rows, Ledger(pipeline.names), lambda *reject: reasons.append(reject[2]))
+    assert not list(kept)
+    assert reasons == ["turn 1 (user): its content is a number, not a text"]
