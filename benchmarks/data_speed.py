@@ -5,12 +5,15 @@
 Makes a file of telecom conversations, an indented JSON array, and puts it through three programs, each a process of
 its own, in turns: the whole of ours (the pipeline for telecom data, its ledger, the preparation); a merge that loads
 all of it by `json`, joins turns, and writes it indented; and orjson's decoding and encoding of the same bytes, which
-is as fast as JSON can be read and written from Python. Exit 1 where a goal is missed.
+is as fast as JSON can be read and written from Python. No two texts of the file are the same (`--repeated` lets them
+be, as policies and greetings are in real data), so that nothing is gained by remembering any. Memory is that of all
+processes together. Exit 1 where a goal is missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -22,6 +25,8 @@ from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -37,8 +42,18 @@ SCENARIOS = 7
 """Of the example's conversations that make one: some 28 kB together, with the policy."""
 
 
-def make_file(path: Path, megabytes: int) -> int:
-    """Write a file of about so many megabytes; return how many conversations are in it."""
+SAMPLED = 0.02
+"""Seconds between two looks at the memory."""
+
+
+def with_texts_of_its_own(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return a conversation none of whose texts is in another one: a number stands before each."""
+    turns = [{**turn, "value": f"{number}.{place} {turn['value']}"} for place, turn in enumerate(row["conversations"])]
+    return {**row, "system": f"Case {number}. {row['system']}", "conversations": turns}
+
+
+def make_file(path: Path, megabytes: int, *, unique: bool = False) -> int:
+    """Write a file of about so many megabytes, with no text twice if `unique`; return how many conversations it has."""
     example = json.loads(EXAMPLE.read_text())
     chance = Random(7)
     policy = example[0]["system"]
@@ -48,6 +63,7 @@ def make_file(path: Path, megabytes: int) -> int:
         while size < megabytes * MEGABYTE:
             turns = [turn for row in chance.choices(example, k=SCENARIOS) for turn in row["conversations"]]
             row = {"id": f"telecom-{count}", "conversations": turns, "system": policy}
+            row = with_texts_of_its_own(row, count) if unique else row
             text = json.dumps(row, ensure_ascii=False, indent=2).replace("\n", "\n  ")
             size += stream.write((",\n  " if count else "[\n  ") + text)
             count += 1
@@ -99,19 +115,30 @@ def measure(program: str, source: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=source.parent) as place:
         began = time.monotonic()
         command = [sys.executable, __file__, "--run", program, str(source), place]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        return {"seconds": time.monotonic() - began, "peak": float(done.stdout)}
+        running = subprocess.Popen(command)
+        peak = 0.0
+        while running.poll() is None:
+            peak = max(peak, memory_of(running.pid))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.wait(SAMPLED)
+        seconds = time.monotonic() - began
+        if running.returncode:
+            raise subprocess.CalledProcessError(running.returncode, command)
+        return {"seconds": seconds, "peak": peak}
 
 
-def peak_memory() -> float:
-    """Return the most memory that this process has held so far, in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts what the process was forked from, too
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / MEGABYTE
-    import resource
+def memory_of(process: int) -> float:
+    """Return the most memory that a process and each of its children that live have held, in MB, added up.
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE  # macOS counts in bytes
+    What they share is counted for each of them.
+    """
+    total = 0.0
+    with contextlib.suppress(psutil.Error, FileNotFoundError, StopIteration, ProcessLookupError):
+        known = psutil.Process(process)
+        for one in (known, *known.children(recursive=True)):
+            with Path(f"/proc/{one.pid}/status").open() as status:
+                total += int(next(line for line in status if line.startswith("VmHWM")).split()[1]) * 1024 / MEGABYTE
+    return total
 
 
 def compare(source: Path, programs: list[str], repeats: int) -> dict[str, dict[str, float]]:
@@ -135,6 +162,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, help=f"of the file (default: {SIZE}, with --large {LARGE})")
     parser.add_argument("--large", action="store_true", help="memory on a large file; the plain merge is left out")
+    parser.add_argument("--repeated", action="store_true", help="let texts be the same in several conversations")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each program (default: %(default)s)")
     parser.add_argument("--goal", type=float, default=SPEED_GOAL, help="times the merge's speed (default: %(default)s)")
     parser.add_argument("--peak", type=float, default=PEAK_GOAL, help="MB that ours may take (default: %(default)s)")
@@ -145,11 +173,11 @@ def main() -> int:
     if options.run:
         program, source, place = options.run
         PROGRAMS[program](Path(source), Path(place))
-        print(peak_memory())
         return 0
     with tempfile.TemporaryDirectory(dir=options.place) as folder:
         source = Path(folder, "telecom.json")
-        count = make_file(source, options.megabytes or (LARGE if options.large else SIZE))
+        size = options.megabytes or (LARGE if options.large else SIZE)
+        count = make_file(source, size, unique=not options.repeated)
         megabytes = source.stat().st_size / MEGABYTE
         # The plain merge, and orjson with all of it at once, would need some ten times the file's size.
         programs = ["ours"] if options.large else list(PROGRAMS)

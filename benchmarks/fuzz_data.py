@@ -23,10 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from agent_sft.config.process import ProcessConfig
 from agent_sft.data.conversation import Conversation, Origin
 from agent_sft.data.dialects import dialect_of
+from agent_sft.data.examples import Reading
 from agent_sft.data.formats import FORMATS
 from agent_sft.data.ledger import FLOWS
 from agent_sft.data.pipeline import make_pipeline
-from agent_sft.data.preparing import Reading, prepare_dataset
+from agent_sft.data.preparing import prepare_dataset
 from agent_sft.data.processing import process_data
 from agent_sft.data.rewards import Rewards
 from agent_sft.data.turns import Unusable

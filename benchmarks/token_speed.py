@@ -16,7 +16,6 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -33,12 +32,6 @@ TOKENS = 4000
 """Of the tokenizer, which is trained on the example."""
 
 
-def with_texts_of_its_own(row: dict[str, Any], number: int) -> dict[str, Any]:
-    """Return a conversation none of whose texts is in another one."""
-    turns = [{**turn, "value": f"{number}.{place} {turn['value']}"} for place, turn in enumerate(row["conversations"])]
-    return {**row, "system": f"Case {number}. {row['system']}", "conversations": turns}
-
-
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,10 +45,7 @@ def main() -> int:
     bare: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_file(folder / "made.json", options.megabytes)
-        rows = json.loads((folder / "made.json").read_text(encoding="utf-8"))
-        own = [with_texts_of_its_own(row, number) for number, row in enumerate(rows)]
-        (folder / "own.json").write_text(json.dumps(own), encoding="utf-8")
+        make_file(folder / "own.json", options.megabytes, unique=True)
         data = prepare_dataset(folder / "own.json", name="telecom", folder=folder / "data").data_path
         example = prepare_dataset(EXAMPLE, name="example", folder=folder / "example").data_path
         make_tiny_model(python, example, folder / "model", seed=1, shape={"tokens": TOKENS})

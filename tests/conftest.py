@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Nothing is fetched from a hub: everything the tests train is made on the spot.
@@ -15,6 +16,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 # Tests train side by side: threads that wait for each other on the same processors take many times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same cases on every machine, however slow it is; benchmarks/fuzz_data.py goes looking for others.
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -27,7 +27,7 @@ from agent_sft.data.ranges import Ranges, parse_ranges
 from agent_sft.data.rewards import Rewards
 from agent_sft.data.rows import to_row
 from agent_sft.data.sources import open_sources
-from agent_sft.data.trail import PrepareTrail, ProcessTrail, measure_prepared
+from agent_sft.data.trail import measure_prepared
 from agent_sft.data.turns import Unusable
 from benchmarks.odd_conversations import make_case
 
@@ -87,7 +87,7 @@ def carried_out(
                 load_pipeline(pipeline),
                 output=folder / "processed" / "d.jsonl",
                 rewards=rewards,
-                trace=ProcessTrail(stream).note,
+                trail=stream,
             )
         process = ProcessRecord(report.report_path, trail, folder / "processed" / "rejects.jsonl", held_out)
         given = [report.output]
@@ -100,9 +100,8 @@ def carried_out(
     changes: list[dict[str, Any]] = []
     for name, places in named.items():
         with (folder / f"{name}.trail").open("wb") as stream:
-            trace = PrepareTrail(stream).note
             ask = rewards if transforms is None and name == "d" else None
-            made = prepare_dataset(places, name=name, folder=folder / "data", rewards=ask, trace=trace)
+            made = prepare_dataset(places, name=name, folder=folder / "data", rewards=ask, trail=stream)
         rows, tokens = lines(made.data_path), None
         if fitting is not None:
             rows, tokens = fit_rows(name, rows, fitting, changes)

@@ -17,7 +17,7 @@ from agent_sft.data.choosing import choose_pipeline
 from agent_sft.data.difference import compare_files
 from agent_sft.data.pipeline import load_pipeline
 from agent_sft.data.processing import process_data
-from agent_sft.data.trail import PROCESS, TRAILS, ProcessTrail
+from agent_sft.data.trail import PROCESS, TRAILS
 from agent_sft.errors import UserError
 from tests.conftest import RunCli
 from tests.rows import chat, said, user
@@ -181,7 +181,7 @@ def test_a_runs_trail_tells_the_rows_of_several_inputs_apart(tmp_path: Path) -> 
     (tmp_path / TRAILS).mkdir()
     output = tmp_path / "processed" / "d.jsonl"
     with (tmp_path / TRAILS / PROCESS).open("wb") as stream:
-        process_data(paths, load_pipeline(tmp_path / "p.yaml"), output=output, trace=ProcessTrail(stream).note)
+        process_data(paths, load_pipeline(tmp_path / "p.yaml"), output=output, trail=stream)
     held_out = output.with_name("d_eval.jsonl")
     for path in paths:
         kept = [one for one in compare_files(path, output) if one.fate is None]

@@ -6,20 +6,22 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_sft.config.process import read_process
-from agent_sft.data.amounts import compare, measure
+from agent_sft.data.amounts import CHARACTERS, compare, measure
 from agent_sft.data.conversation import Origin
 from agent_sft.data.ledger import Ledger
 from agent_sft.data.pipeline import Pipeline, load_pipeline, run_pipeline
 from agent_sft.data.processing import ProcessReport, process_data
 from agent_sft.data.transforms import Row, leave_out, noted, reject
+from agent_sft.data.transforms.fix_arguments import FixArguments
+from agent_sft.data.transforms.merge_turns import MergeTurns
 from agent_sft.errors import UserError
 from tests.rows import chat, result, said, user
 
@@ -102,7 +104,6 @@ def test_a_join_is_counted_as_the_joint_alone() -> None:
     assert compare([before], [after]) == (Counter(turns=1, characters=0), Counter(turns=0, characters=1))
 
 
-@settings(deadline=None)
 @given(
     st.lists(ROW, max_size=8),
     st.lists(st.lists(st.sampled_from(ODD_DEEDS), min_size=1, max_size=4), max_size=3),
@@ -261,3 +262,19 @@ def test_the_worked_example_redacts_what_it_finds(tmp_path: Path, repo: Path) ->
     (new,) = lines(report.output)
     assert new["messages"] == [user("Write to <email> or call <number>."), row["messages"][1]]
     assert report.rows["changed"] == 1
+
+
+def test_messages_changed_in_place_are_looked_at_again() -> None:
+    def lengthen(rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            row["messages"][0]["content"] = "a longer text"
+            yield row
+
+    steps = (("fix_arguments", FixArguments()), ("lengthen", lengthen), ("merge_turns", MergeTurns()))
+    pipeline = Pipeline(cast(Any, steps), takes_raw_rows=False)
+    rows = [(Origin(file="f", row=1), chat(user("a"), said("b")), None)]
+    ledger = Ledger(pipeline.names)
+    ((_, row),) = run_pipeline(pipeline, rows, ledger, lambda *_: None)
+    assert ledger.balance.flows["kept"] == measure(row)
+    assert ledger.balance.flows["read"][CHARACTERS] == measure(row)[CHARACTERS] - len("a longer text") + len("a")
+    assert not any(ledger.balance.difference().values())

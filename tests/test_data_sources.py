@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_sft.cli.prepare import command as prepare_command
@@ -124,7 +124,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(VALUES, max_size=6),
     indent=st.sampled_from([None, 2]),

@@ -38,7 +38,7 @@ def test_fishers_example_drawn() -> None:
 quarters = st.integers(0, 4).map(lambda count: Fraction(count, 4))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(quarters, quarters), min_size=2, max_size=9))
 def test_the_sign_flip_test_is_scipys(results: list[tuple[Fraction, Fraction]]) -> None:
     differences = np.array([float(after - before) for before, after in results])
@@ -52,7 +52,7 @@ def test_the_sign_flip_test_is_scipys(results: list[tuple[Fraction, Fraction]]) 
     assert permutation_p(results, FLIP) == pytest.approx(theirs.pvalue, abs=EXACT)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(quarters, quarters, quarters), min_size=2, max_size=4))
 def test_a_trend_is_scipys_permutation_within_tasks(results: list[tuple[Fraction, ...]]) -> None:
     weights = (Fraction(-5), Fraction(-1), Fraction(6))

@@ -220,7 +220,7 @@ def test_a_line_taken_out_of_the_file_is_left_alone(tmp_path: Path) -> None:
         read_fast_file(tmp_path / "fast.yaml")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lengths=st.lists(st.integers(1, 3000), min_size=1, max_size=300),
     batch=st.integers(1, 8),

@@ -75,7 +75,7 @@ def test_a_package_brings_transforms_along_by_entry_points(monkeypatch: pytest.M
         assert group == "agent_sft.transforms"
         return [point] if name in (None, point.name) else []
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
     monkeypatch.setattr(registry, "_registered", {})
     assert "from_elsewhere" in known_kinds()
     assert find_transform("from_elsewhere").__name__ == "Sample"

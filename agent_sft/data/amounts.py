@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from itertools import count
 from typing import Any
 
+from agent_sft.data.known import characters_of
 from agent_sft.data.transforms.chat import json_text
 from agent_sft.data.transforms.contract import ORIGIN
 
@@ -32,7 +34,15 @@ def measure(row: Mapping[str, Any]) -> Amounts:
     if type(messages) is not list:
         return _sum(pieces(row))
     characters = len(json_text(row["tools"])) if row.get("tools") else 0
-    return Counter({TURNS: len(messages), CHARACTERS: characters + sum(map(_length, messages))})
+    if (known := characters_of(messages)) is not None:
+        return Counter({TURNS: len(messages), CHARACTERS: characters + known})
+    for message in messages:
+        if type(message) is dict and len(message) == 2 and "role" in message:
+            content = message.get("content")
+            characters += len(content) if type(content) is str else _length(message)
+        else:
+            characters += _length(message)
+    return Counter({TURNS: len(messages), CHARACTERS: characters})
 
 
 def compare(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> tuple[Amounts, Amounts]:
@@ -40,32 +50,75 @@ def compare(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, An
 
     Always `measure(before) - removed + added == measure(after)`, unit by unit.
     """
-    removed: Amounts = Counter({TURNS: 0, CHARACTERS: 0})
-    added: Amounts = Counter({TURNS: 0, CHARACTERS: 0})
-    for old, new in _changed(before, after):
-        gone, come = _sum(old), _sum(new)
-        shared = _shared("".join(text for _, text in old), "".join(text for _, text in new))
-        turns = min(gone[TURNS], come[TURNS])
-        removed.update({TURNS: gone[TURNS] - turns, CHARACTERS: gone[CHARACTERS] - shared})
-        added.update({TURNS: come[TURNS] - turns, CHARACTERS: come[CHARACTERS] - shared})
-    return removed, added
+    turns_removed = turns_added = characters_removed = characters_added = 0
+    for turns, gone, come in _exchanges(before, after):
+        turns_removed += max(-turns, 0)
+        turns_added += max(turns, 0)
+        characters_removed += gone
+        characters_added += come
+    return (
+        Counter({TURNS: turns_removed, CHARACTERS: characters_removed}),
+        Counter({TURNS: turns_added, CHARACTERS: characters_added}),
+    )
 
 
-def _changed(
+def _exchanges(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[list[Piece], list[Piece]]]:
-    """Yield the stretches in which some rows and those made of them differ."""
+) -> Iterator[tuple[int, int, int]]:
+    """Yield, of each stretch that differs, how many turns it has more, and how many characters went and came."""
     if len(before) == 1 == len(after) and (found := _replaced(before[0], after[0])) is not None:
-        yield from found
+        for old_messages, new_messages in found:
+            exchanged = _exchanged_words(old_messages, new_messages)
+            yield exchanged or _exchanged([*map(_piece, old_messages)], [*map(_piece, new_messages)])
         return
     old = [piece for row in before for piece in pieces(row)]
     new = [piece for row in after for piece in pieces(row)]
     for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag != "equal":
-            yield old[a:b], new[c:d]
+            yield _exchanged(old[a:b], new[c:d])
 
 
-def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[list[Piece], list[Piece]]] | None:
+def _exchanged_words(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int, int] | None:
+    """Return what `_exchanged` does where only words differ, as when turns are joined; None where more may.
+
+    The same calls at the end add the same text to both sides, which need not be written out.
+    """
+    if not old or len(new) != 1:
+        return None
+    calls: list[Any] = []
+    words: list[str] = []
+    for message in (*old, *new):
+        if type(message) is not dict or "reasoning_content" in message:
+            return None
+        content, listed = message.get("content"), message.get("tool_calls")
+        if not (content is None or type(content) is str) or not (listed is None or type(listed) is list):
+            return None
+        if message is new[0]:
+            if calls != listed if calls else listed:
+                return None
+        elif calls:
+            return None
+        else:
+            calls = listed or []
+        words.append(content or "")
+    first, second = "".join(words[:-1]), words[-1]
+    if first == second:
+        return 1 - len(old), 0, 0
+    start = _prefix(first, second)
+    if calls and start == min(len(first), len(second)):
+        return None
+    shared = start + _prefix(first[start:][::-1], second[start:][::-1])
+    return 1 - len(old), len(first) - shared, len(second) - shared
+
+
+def _exchanged(old: Sequence[Piece], new: Sequence[Piece]) -> tuple[int, int, int]:
+    """Return how many turns more a stretch has, and how many of its characters went and came."""
+    first, second = "".join([text for _, text in old]), "".join([text for _, text in new])
+    shared = len(first) if first == second else _shared(first, second)
+    return _turns(new) - _turns(old), len(first) - shared, len(second) - shared
+
+
+def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[list[Any], list[Any]]] | None:
     """Return the stretches that differ where messages that were not changed are still the same objects, in order.
 
     Transforms that keep what they do not change, as those built in do, need no texts compared. None where that does
@@ -74,19 +127,24 @@ def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple
     old, new = before.get("messages"), after.get("messages")
     if type(old) is not list or type(new) is not list or before.get("tools") is not after.get("tools"):
         return None
-    places = {id(message): place for place, message in enumerate(new)}
-    if len(places) != len(new) or not any(id(message) in places for message in old):
+    places = dict(zip(map(id, new), count()))
+    matches: list[int | None] = list(map(places.get, map(id, old)))
+    if len(places) != len(new) or matches.count(None) == len(old):
         return None
-    found: list[tuple[list[Piece], list[Piece]]] = []
+    matches.append(len(new))
+    found: list[tuple[list[Any], list[Any]]] = []
     start = at = 0
-    for place, message in [*enumerate(old), (len(old), None)]:
-        match = len(new) if message is None else places.get(id(message))
+    for place, match in enumerate(matches):
+        if match == at and place == start:
+            start += 1
+            at += 1
+            continue
         if match is None:
             continue
         if match < at:
             return None
-        if place > start or match > at:
-            found.append(([_piece(one) for one in old[start:place]], [_piece(one) for one in new[at:match]]))
+        if match > at or place > start:
+            found.append((old[start:place], new[at:match]))
         start, at = place + 1, match + 1
     return found
 
@@ -110,9 +168,20 @@ def _length(message: Any) -> int:
     if type(message) is not dict:
         return len(_text(message))
     content = message.get("content")
-    if type(content) is str and "tool_calls" not in message and "reasoning_content" not in message:
-        return len(content)
-    return sum(map(len, _texts(message)))
+    if "reasoning_content" in message or not (content is None or type(content) is str):
+        return sum(map(len, _texts(message)))
+    total = len(content or "")
+    for call in message.get("tool_calls") or ():
+        function = call.get("function", call) if isinstance(call, dict) else call
+        if type(function) is dict and type(name := function.get("name")) is str:
+            arguments = function.get("arguments")
+            if type(arguments) is dict:
+                total += len(name) + len(json_text(arguments))
+                continue
+        for part in (function.get("name"), function.get("arguments")) if isinstance(function, dict) else (function,):
+            if part is not None:
+                total += len(part if type(part) is str else json_text(part))
+    return total
 
 
 def _texts(message: Mapping[str, Any]) -> Iterator[str]:
@@ -130,8 +199,11 @@ def _text(value: Any) -> str:
 
 
 def _sum(found: Sequence[Piece]) -> Amounts:
-    turns = sum(not kind.startswith("key ") for kind, _ in found)
-    return Counter({TURNS: turns, CHARACTERS: sum(len(text) for _, text in found)})
+    return Counter({TURNS: _turns(found), CHARACTERS: sum(len(text) for _, text in found)})
+
+
+def _turns(found: Sequence[Piece]) -> int:
+    return sum([not kind.startswith("key ") for kind, _ in found])
 
 
 def _shared(first: str, second: str) -> int:

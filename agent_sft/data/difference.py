@@ -16,6 +16,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from agent_sft.data.conversation import Conversation, Turn
+from agent_sft.data.flow import LOOKED_AT
 from agent_sft.data.formats import detect, format_named
 from agent_sft.data.hermes import write_answer
 from agent_sft.data.jsontext import dumps
@@ -25,8 +26,6 @@ from agent_sft.data.trail import PROCESS, TRAILS, read_trail
 from agent_sft.data.turns import Unusable
 from agent_sft.errors import UserError
 from agent_sft.files import read_json
-
-LOOKED_AT = 20
 
 Deed = Literal["same", "removed", "added", "changed"]
 

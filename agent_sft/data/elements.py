@@ -9,11 +9,12 @@ not, because objects inside begin with that key too, is measured bracket by brac
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import IO, Any, NoReturn
 
 import orjson
 
+from agent_sft.data.blocks import BLOCK, Block
 from agent_sft.data.jsontext import is_exact, loads_any, loads_exactly
 from agent_sft.errors import UserError
 
@@ -54,17 +55,18 @@ class Elements:
         self._forgotten: int | None = 0
         """Characters of the line at hand that were dropped; None where they were too many to count."""
         self._head = b""
+        self._number = 0
 
     def array(self) -> Iterator[tuple[int, Any]]:
         """Yield the number, from 1, and the value of each element of the array that comes next."""
         self._at += 1
-        number = 0
+        self._number = 0
         if self._next() == b"]":
             self._at += 1
             return
         while True:
-            number += 1
-            yield number, self._element(number)
+            self._number += 1
+            yield self._number, self._element(self._number)
             mark = self._next()
             if mark == b"]":
                 self._at += 1
@@ -74,6 +76,34 @@ class Elements:
             self._at += 1
             if not self._next():
                 self._refuse("", "array")
+
+    def take(self, after: int) -> Block | None:
+        """Return elements that follow one after another as far as their beginnings tell; None where that is not far."""
+        if after != self._number or not self._head:
+            return None
+        while len(self._data) - self._at < BLOCK and self._more():
+            pass
+        self._forget()
+        start = self._data.find(self._head)
+        end = self._data.rfind(self._head, start + 1, max(BLOCK, start + 1)) if start >= 0 else -1
+        if end < 0:
+            end = self._data.find(self._head, start + 1) if start >= 0 else -1
+        if end < 0 or self._data[:start].strip() != b"," or not (rows := self._data[:end].rstrip()).endswith(b","):
+            return None
+        end = len(rows) - 1
+        count = self._data.count(self._head, start, end)
+        place = (self._lines, self._dropped, self._forgotten)
+        block = Block(self._data[:end], self._number + 1, count, self._head, place)
+        self._number += block.count
+        self._at = end
+        return block
+
+    def hand_back(self, blocks: Sequence[Block]) -> None:
+        """Go back to where the first of some blocks began, the last that were taken."""
+        self._data = b"".join([*(block.data for block in blocks), self._data[self._at :]])
+        self._at = 0
+        self._number = blocks[0].first - 1
+        self._lines, self._dropped, self._forgotten = blocks[0].place
 
     def members(self, streamed: Collection[str]) -> Iterator[tuple[str, Any]]:
         """Yield the keys and values of the object that comes next.
@@ -203,6 +233,12 @@ class Elements:
 
     def _more(self) -> bool:
         """Read on, forgetting what was used; tell whether there was more."""
+        self._forget()
+        chunk = self._stream.read(min(max(CHUNK, len(self._data)), 16 * CHUNK))
+        self._data += chunk
+        return bool(chunk)
+
+    def _forget(self) -> None:
         if self._at:
             self._lines += self._data.count(b"\n", 0, self._at)
             newline = self._data.rfind(b"\n", 0, self._at)
@@ -214,9 +250,6 @@ class Elements:
             self._dropped += self._at
             self._data = self._data[self._at :]
             self._at = 0
-        chunk = self._stream.read(min(max(CHUNK, len(self._data)), 16 * CHUNK))
-        self._data += chunk
-        return bool(chunk)
 
     def _line_and_column(self, at: int) -> tuple[int, int | None]:
         """Return line and column, from 1, of a place in the data; no column where the line began long ago."""

@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from agent_sft.data.conversation import ToolCall, Turn
 from agent_sft.data.jsontext import dumps, excerpt, loads
 from agent_sft.data.turns import Unusable
@@ -17,6 +19,8 @@ from agent_sft.data.turns import Unusable
 REASONING = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 OPEN = "<tool_call>"
 CLOSE = "</tool_call>"
+SIMPLE = frozenset((str, int, bool, type(None)))
+"""Types of values that are written alike by every writer of JSON, separators apart."""
 RESULT = re.compile(r"\s*<tool_response>\n?(.*?)\n?</tool_response>\s*", re.DOTALL)
 
 
@@ -61,11 +65,21 @@ def read_calls(text: str, label: str) -> tuple[list[ToolCall], list[dict[str, An
         value = loads(text.strip())
     except ValueError as error:
         raise Unusable(f"{label}: the call is {error}") from error
+    if is_call(value):
+        return [ToolCall(name=value["name"], arguments=value["arguments"])], [{}]
     given = value if isinstance(value, list) else [value]
     if not given:
         raise Unusable(f"{label}: an empty list of calls")
     read = [read_call(call, label) for call in given]
     return [call for call, _ in read], [further for _, further in read]
+
+
+def is_call(value: Any) -> bool:
+    """Tell whether a value is a name and arguments, as they should be, and nothing else."""
+    if type(value) is not dict or len(value) != 2:
+        return False
+    name = value.get("name")
+    return type(name) is str and name != "" and type(value.get("arguments")) is dict
 
 
 def read_call(call: Any, label: str) -> tuple[ToolCall, dict[str, Any]]:
@@ -123,4 +137,18 @@ def write_reasoning(turn: Turn) -> str:
 
 def write_calls(calls: Sequence[ToolCall]) -> list[str]:
     """Return each call as JSON."""
-    return [dumps({"name": call.name, "arguments": call.arguments}) for call in calls]
+    return [call_text(call.name, call.arguments) for call in calls]
+
+
+def call_text(name: str, arguments: Any) -> str:
+    """Return a call as JSON, as `dumps` writes it."""
+    if type(arguments) is dict and SIMPLE.issuperset(map(type, arguments.values())):
+        try:
+            text = orjson.dumps({"name": name, "arguments": arguments}).decode()
+        except TypeError:
+            return dumps({"name": name, "arguments": arguments})
+        # A quote before a colon ends a key, one after a comma begins one, unless a text begins or ends so.
+        count = len(arguments)
+        if text.count('":') == count + 2 and text.count(',"') == (count or 1):
+            return text.replace('":', '": ').replace(',"', ', "')
+    return dumps({"name": name, "arguments": arguments})

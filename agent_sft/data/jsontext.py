@@ -7,18 +7,13 @@ done so is cheap to tell; only then the text is parsed again, slowly.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import orjson
 
-SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
-LONG_NUMBER = re.compile(rb"(?:^|[\[:,\s])-?[0-9]{19}")
-SHAPES = bytes(
-    ord("0") if chr(byte) in "0123456789" else ord(" ") if chr(byte) in "\t\n\r" else byte for byte in range(256)
-)
-"""Makes every digit a zero and every white space a space."""
+BEYOND_64_BITS = 2.0**63
+"""From here on a number may have been an integer that was rounded."""
 
 
 def loads(text: str) -> Any:
@@ -28,11 +23,10 @@ def loads(text: str) -> Any:
         ValueError: saying in words what it is instead.
     """
     try:
-        data = text.encode()
-        value = orjson.loads(data)
+        value = orjson.loads(text)
     except (UnicodeEncodeError, orjson.JSONDecodeError):
         return _loads_slowly(text)
-    return value if is_exact(data, value) else _loads_slowly(text)
+    return value if is_exact(text, value) else _loads_slowly(text)
 
 
 def loads_any(data: bytes) -> Any:
@@ -63,36 +57,60 @@ def loads_exactly(data: bytes) -> Any:
     return _decoded(data.decode())
 
 
-def is_exact(data: bytes, value: Any) -> bool:
+def loads_all(data: bytes) -> Any:
+    """Parse JSON fast where that is exact, and exactly where it is not.
+
+    Raises:
+        ValueError: it is no JSON, or a key stands twice in an object.
+    """
+    value = loads_any(data)
+    return value if is_exact(data, value) else loads_exactly(data)
+
+
+def is_exact(data: str | bytes, value: Any) -> bool:
     """Tell whether the fast parser can be trusted with `data`, which it parsed to `value`.
 
-    Every key in JSON is a quote and a colon in a row, which stand nowhere else: so many keys must be in the value.
-    Where spaces or a backslash blur that count, and where a number is long, the answer is no.
+    Every text in JSON, a key too, stands between two quotes, and others stand inside of texts: so many of both must be
+    in the value. Where that cannot be told, and where a number is so large that it may have been rounded, the answer
+    is no.
     """
-    escaped = data.count(b'\\":')
-    if data.count(b'":') - escaped != count_keys(value) or (escaped and b'\\\\":' in data):
+    texts: list[str] = []
+    try:
+        keys = gather_texts(value, texts)
+    except OverflowError:
         return False
-    shapes = data.translate(SHAPES)
-    if b"0" * 19 in shapes and LONG_NUMBER.search(data) is not None:
-        return False
-    return not (b" :" in shapes and SPACED_COLON.search(data) is not None)
+    quotes = 2 * (keys + len(texts)) + "".join(texts).count('"')
+    if isinstance(data, str):
+        return data.count('"') == quotes and "\\u0022" not in data
+    return data.count(b'"') == quotes and b"\\u0022" not in data
 
 
-def count_keys(value: Any) -> int:
-    """Return how many keys all objects in a JSON value have together."""
-    if type(value) is dict:
-        total = len(value)
-        for item in value.values():
-            if type(item) is dict or type(item) is list:
-                total += count_keys(item)
-        return total
-    if type(value) is not list:
-        return 0
-    total = 0
-    for item in value:
-        if type(item) is dict or type(item) is list:
-            total += count_keys(item)
-    return total
+def gather_texts(value: Any, texts: list[str]) -> int:
+    """Put all texts of a JSON value that are no keys into a list; return how many keys there are.
+
+    Raises:
+        OverflowError: a number is in it that may have been an integer of more than 64 bits.
+    """
+    keys = 0
+    values = [value]
+    for item in values:  # which grows meanwhile
+        kind = type(item)
+        if kind is str:
+            texts.append(item)
+        elif kind is dict:
+            if len(item) == 2:  # a turn
+                first, second = item.values()
+                if type(first) is str and type(second) is str:
+                    keys += 2
+                    texts += (first, second)
+                    continue
+            keys += len(item)
+            values += item.values()
+        elif kind is list:
+            values += item
+        elif kind is float and not -BEYOND_64_BITS < item < BEYOND_64_BITS:
+            raise OverflowError
+    return keys
 
 
 def _loads_slowly(text: str) -> Any:

@@ -83,6 +83,20 @@ class TransformTally:
         return {"rows": dict(+self.rows), **flow_json(self.removed, self.added)}
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What a ledger holds, as it can be sent to another process."""
+
+    flows: Mapping[str, Mapping[str, int]]
+    rows: Counter[str]
+    parts: Counter[str]
+    transforms: Mapping[str, TransformTally]
+    first_rejects: list[tuple[Origin, str]]
+    unchanged: RowRanges
+    entries: bytes
+    entered: int
+
+
 class Ledger:
     """Counts and writes down what becomes of rows."""
 
@@ -150,6 +164,37 @@ class Ledger:
         if fate == "rejected" and len(self.first_rejects) < SHOWN_REJECTS:
             self.first_rejects.append((origin, reason))
         self._enter(origin, {"fate": fate, "by": by, "reason": reason, **amounts}, changes)
+
+    def taken(self) -> Taken:
+        """Return all that was entered, for another ledger to `add`."""
+        self._entries.seek(0)
+        return Taken(
+            {flow: dict(amounts) for flow, amounts in self.balance.flows.items()},
+            self.rows,
+            self.parts,
+            self.transforms,
+            self.first_rejects,
+            self._unchanged,
+            self._entries.read(),
+            self._entered,
+        )
+
+    def add(self, taken: Taken) -> None:
+        """Enter what another ledger held of rows that come after those entered here."""
+        for flow, amounts in taken.flows.items():
+            self.balance.add(flow, amounts)
+        self.rows.update(taken.rows)
+        self.parts.update(taken.parts)
+        for name, tally in taken.transforms.items():
+            mine = self.transforms[name]
+            mine.rows.update(tally.rows)
+            mine.removed.update(tally.removed)
+            mine.added.update(tally.added)
+        self.first_rejects += taken.first_rejects[: SHOWN_REJECTS - len(self.first_rejects)]
+        self._unchanged.add_all(taken.unchanged)
+        self._entries.seek(0, 2)
+        self._entries.write(taken.entries)
+        self._entered += taken.entered
 
     def write(self, stream: IO[bytes], head: Mapping[str, Any]) -> None:
         """Write the ledger as one JSON object: `head`, the totals, and a line for each row that was not just kept.

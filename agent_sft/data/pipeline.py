@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,11 @@ class Pipeline:
     def names(self) -> tuple[str, ...]:
         """The names of the transforms, in order."""
         return tuple(name for name, _ in self.steps)
+
+    @cached_property
+    def is_row_by_row(self) -> bool:
+        """Whether what becomes of a row depends on that row alone."""
+        return all(vars(type(transform)).get("row_by_row", False) for _, transform in self.steps)
 
 
 @dataclass
@@ -90,7 +97,11 @@ def run_pipeline(
     Raises:
         UserError: a transform failed, or cannot take such rows; with file, row and kind.
     """
-    return _Run(ledger, on_reject).through(pipeline, rows)
+    run = _Run(ledger, on_reject)
+    if not pipeline.is_row_by_row:
+        return run.through(pipeline, rows)
+    # One row at a time to its end: what becomes of it is entered before the next one is read.
+    return chain.from_iterable(run.through(pipeline, (row,)) for row in rows)
 
 
 class _Run:

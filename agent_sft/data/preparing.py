@@ -7,26 +7,20 @@ share it, and preparing one leaves what belongs to the others.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import orjson
 
-from agent_sft.data.carrier import carry
-from agent_sft.data.conversation import Origin
 from agent_sft.data.dataset_info import INFO_NAME, check_dataset_name, info_content, read_info
-from agent_sft.data.dialects import Dialect, dialect_of
+from agent_sft.data.dialects import dialect_of
+from agent_sft.data.examples import Reading, Writing
 from agent_sft.data.folders import new_folder
-from agent_sft.data.formats import FORMATS, Format, detect, format_named, sharegpt
-from agent_sft.data.ledger import encoded
+from agent_sft.data.formats import format_named
 from agent_sft.data.report import PrepareReport, Tally
-from agent_sft.data.rewards import LeftOut, Rewards
-from agent_sft.data.sharegpt import Example, normalise
+from agent_sft.data.rewards import Rewards
 from agent_sft.data.sources import Given, Opener, open_sources
-from agent_sft.data.turns import Unusable, has_plain_roles
 from agent_sft.errors import UserError
 from agent_sft.files import atomic_writer, read_json
 
@@ -34,49 +28,8 @@ REJECTS_NAME = "rejects.jsonl"
 REPORT_NAME = "data_report.json"
 
 
-Trace = Callable[[Origin, Any, Sequence[Example], Unusable | LeftOut | None], None]
-"""Told where a row came from, the row, what is trained on of it, and what ended it where that is nothing."""
-
-LOOKED_AT = 20
-"""How many rows are looked at to find out what they are."""
-
-
 class NothingUsable(UserError):
     """No row of the data can be trained on."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How rows become examples."""
-
-    dialect: Dialect
-    rewards: Rewards
-    forms: dict[str, Format]
-    """By source."""
-
-    def examples(self, origin: Origin, row: Any) -> tuple[Example, ...]:
-        """Return what is trained on of a row.
-
-        A ShareGPT row that can be used as it stands keeps its texts to the byte.
-
-        Raises:
-            Unusable: nothing can be; the message is the reason.
-            LeftOut: its reward is below the one that was asked for.
-        """
-        form = self.forms[origin.file]
-        if form is FORMATS[sharegpt.NAME]:
-            self.rewards.check(origin, row)
-            try:
-                return (normalise(row, self.dialect),)
-            except Unusable as unusable:
-                try:
-                    return carry(form.read(row, origin), self.dialect)
-                except Unusable as carried:
-                    # Roles by other names are understood by the second reading alone: it knows what is wrong.
-                    raise (unusable if has_plain_roles(row) else carried) from None
-        conversation = form.read(row, origin)
-        self.rewards.check(origin, conversation.metadata)
-        return carry(conversation, self.dialect)
 
 
 def prepare_dataset(
@@ -88,7 +41,7 @@ def prepare_dataset(
     form: str | None = None,
     rewards: Rewards | None = None,
     opener: Opener | None = None,
-    trace: Trace | None = None,
+    trail: IO[bytes] | None = None,
 ) -> PrepareReport:
     """Write the usable rows of a source, or of several, as the dataset `name` of `folder`; the others as rejects.
 
@@ -102,7 +55,7 @@ def prepare_dataset(
         form: the format of the rows, by its name; recognised from the first ones when not given.
         rewards: which rows are left out for their reward.
         opener: how sources are read that are no JSON (see `open_sources`).
-        trace: told of every row, in order.
+        trail: takes a line for each row that is read, in order, with what became of it.
 
     Raises:
         NothingUsable: no row can be trained on.
@@ -128,7 +81,6 @@ def prepare_dataset(
             )
     info = read_info(paths["info_path"])
     reading = Reading(dialect_of(template), rewards or Rewards(), {})
-    tally = Tally()
     with new_folder(folder), contextlib.ExitStack() as stack:
         # What is opened first is put in its place last: the declaration, when the data is there.
         info_file = stack.enter_context(atomic_writer(paths["info_path"]))
@@ -136,26 +88,9 @@ def prepare_dataset(
         rejects_file = stack.enter_context(atomic_writer(paths["rejects_path"]))
         data_file = stack.enter_context(atomic_writer(data_path))
         others = _copy_rejects_of_others(paths["rejects_path"], name, rejects_file)
-        for one in sources:
-            for origin, row in _recognised(one.rows(), one.name, asked, reading):
-                ended: Unusable | LeftOut | None = None
-                place = {"source": one.name} if len(sources) > 1 else {}
-                reject = {"dataset": name, **place, "row": origin.row}
-                try:
-                    examples = reading.examples(origin, row)
-                    lines = [_line(example.as_row()) for example in examples]
-                except (Unusable, LeftOut) as unusable:
-                    ended, reason = unusable, str(unusable)
-                    left_out = isinstance(unusable, LeftOut)
-                    tally.reject(origin.row, reason, left_out=left_out)
-                    further = {"left_out": True} if left_out else {}
-                    examples = ()
-                    rejects_file.write(encoded({**reject, "reason": reason, **further, "data": row}))
-                else:
-                    tally.keep(examples)
-                    data_file.writelines(lines)
-                if trace is not None:
-                    trace(origin, row, examples, ended)
+        writing = Writing(reading, name=name, lines=data_file, rejects=rejects_file, trail=trail)
+        writing.write_all(sources, asked)
+        tally = writing.tally
         shown = ", ".join(str(one) for one in given)
         if not tally.rows_kept:
             raise _nothing_usable(shown, tally)
@@ -172,16 +107,6 @@ def prepare_dataset(
     if not others and not report.has_rejects:
         paths["rejects_path"].unlink()
     return report
-
-
-def _recognised(
-    rows: Iterator[tuple[Origin, Any]], name: str, asked: Format | None, reading: Reading
-) -> Iterator[tuple[Origin, Any]]:
-    """Yield the rows of a source, its format noted in `reading` before the first one."""
-    first = list(islice(rows, LOOKED_AT))
-    form = reading.forms[name] = asked or detect((row for _, row in first), name)
-    reading.rewards.expect(name, form, (row for _, row in first))
-    yield from chain(first, rows)
 
 
 def _is_same_file(path: Path, other: Path) -> bool:
@@ -206,13 +131,6 @@ def _copy_rejects_of_others(path: Path, name: str, target: IO[bytes]) -> bool:
                 target.write(line)
                 found = True
     return found
-
-
-def _line(row: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError as error:
-        raise Unusable("one of its texts holds half a character (a lone \\ud800 to \\udfff)") from error
 
 
 def _nothing_usable(source: str, tally: Tally) -> NothingUsable:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from agent_sft.data.amounts import CHARACTERS, TURNS, measure
+from agent_sft.data.amounts import CHARACTERS, TURNS
 from agent_sft.data.conversation import Origin
+from agent_sft.data.flow import Flow
 from agent_sft.data.folders import new_folder
-from agent_sft.data.formats import Format, detect, format_named
-from agent_sft.data.ledger import Ledger, encoded
-from agent_sft.data.pipeline import Pipeline, run_pipeline
-from agent_sft.data.reading import describe
-from agent_sft.data.rewards import LeftOut, Rewards
-from agent_sft.data.rows import to_row
+from agent_sft.data.formats import format_named
+from agent_sft.data.ledger import Ledger
+from agent_sft.data.pipeline import Pipeline
+from agent_sft.data.rewards import Rewards
 from agent_sft.data.sources import Given, Opener, open_sources
-from agent_sft.data.transforms.contract import Row
-from agent_sft.data.transforms.split import SPLIT
-from agent_sft.data.turns import Unusable
 from agent_sft.errors import UserError
 from agent_sft.files import atomic_writer
 
@@ -30,12 +25,6 @@ REPORT_NAME = "data_report.json"
 
 EVAL_SUFFIX = "_eval"
 """What the name of the file with the rows held out ends with."""
-
-READ, REWARD = "read", "reward"
-"""What ends a row before the first transform: it cannot be read, or its reward is too low."""
-
-LOOKED_AT = 20
-"""How many rows are looked at to find out what they are."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +88,7 @@ def process_data(
     rewards: Rewards | None = None,
     opener: Opener | None = None,
     described: Mapping[str, Any] | None = None,
-    trace: Callable[[Origin, bool], None] | None = None,
+    trail: IO[bytes] | None = None,
 ) -> ProcessReport:
     """Run a pipeline over a source, or several, and write what comes out, as JSON lines of OpenAI chat rows.
 
@@ -114,7 +103,7 @@ def process_data(
         rewards: which rows are left out for their reward, before the first transform sees them.
         opener: how sources are read that are no JSON (see `open_sources`).
         described: what the report says of the pipeline.
-        trace: told of every row that is written, in order, where it came from and whether it was held out.
+        trail: takes a line for each row that is written, in order: where it came from, whether it was held out.
 
     Raises:
         UserError: the source cannot be read, a transform failed, no row is left, or a place cannot be written.
@@ -136,29 +125,13 @@ def process_data(
         rejects_file = stack.enter_context(atomic_writer(rejects_path))
         eval_file = stack.enter_context(atomic_writer(eval_path))
         file = stack.enter_context(atomic_writer(output))
-
-        def on_reject(origin: Origin, by: str, reason: str, row: Any) -> None:
-            part = {"part": origin.part} if origin.part else {}
-            place = {"file": origin.file, "row": origin.row, **part}
-            rejects_file.write(encoded({**place, "by": by, "reason": reason, "data": row}))
-
-        titles: dict[str, None] = {}
-        floor = rewards or Rewards()
-        rows = chain.from_iterable(
-            _read(one.rows(), one.name, asked, titles, floor, ledger, on_reject, raw=pipeline.takes_raw_rows)
-            for one in sources
-        )
-        held_out = 0
-        for origin, row in run_pipeline(pipeline, rows, ledger, on_reject):
-            is_eval = row.pop(SPLIT, "train") == "eval"
-            held_out += is_eval
-            if trace is not None:
-                trace(origin, is_eval)
-            (eval_file if is_eval else file).write(encoded(row))
+        flow = Flow(pipeline, ledger, file, eval_file, rejects_file, rewards=rewards or Rewards(), trail=trail)
+        forms = dict.fromkeys(one.title if one else "raw rows" for one in flow.through(sources, asked))
+        titles, held_out = ", ".join(forms), flow.held_out
         shown = ", ".join(str(one) for one in given)
         if ledger.rows["written"] == held_out:
             raise _nothing_left(shown, ledger)
-        head = {"source": shown, "format": ", ".join(titles), **(described or {})}
+        head = {"source": shown, "format": titles, **(described or {})}
         ledger.write(report_file, head)
         for stream in (file, eval_file, rejects_file, report_file):
             stream.flush()  # a full disk shows here, before any of them is in its place
@@ -168,7 +141,7 @@ def process_data(
             path.unlink()
     return ProcessReport(
         source=shown,
-        form=", ".join(titles),
+        form=titles,
         rows=dict(ledger.rows),
         rejected=rejected,
         balance=ledger.balance.as_json(),
@@ -180,43 +153,6 @@ def process_data(
         rejects_path=rejects_path if rejected else None,
         report_path=report_path,
     )
-
-
-def _read(
-    rows: Iterator[tuple[Origin, Any]],
-    name: str,
-    asked: Format | None,
-    titles: dict[str, None],
-    rewards: Rewards,
-    ledger: Ledger,
-    on_reject: Any,
-    *,
-    raw: bool,
-) -> Iterator[tuple[Origin, Row, Any]]:
-    """Yield the rows of a source as transforms take them; those that are no conversation are entered as rejects."""
-    first = list(islice(rows, LOOKED_AT))
-    form = None if raw else asked or detect((row for _, row in first), name)
-    rewards.expect(name, form, (row for _, row in first))
-    titles[form.title if form else "raw rows"] = None
-    for origin, given in chain(first, rows):
-        row = given if isinstance(given, dict) else {"": given}
-        try:
-            if form is not None:
-                row = to_row(form.read(given, origin))
-                rewards.check(origin, row)
-            elif isinstance(given, dict):
-                rewards.check(origin, row)
-            else:
-                raise Unusable(f"the row is {describe(given)}, not an object")
-        except LeftOut as left_out:
-            ledger.read(amounts := measure(row))
-            ledger.ended(origin, "left out", REWARD, str(left_out), amounts)
-        except Unusable as unusable:
-            ledger.read(amounts := measure(row))
-            ledger.ended(origin, "rejected", READ, str(unusable), amounts)
-            on_reject(origin, READ, str(unusable), given)
-        else:
-            yield origin, row, given
 
 
 def _nothing_left(source: str, ledger: Ledger) -> UserError:

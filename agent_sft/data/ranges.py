@@ -13,10 +13,19 @@ class Ranges:
 
     def add(self, number: int) -> None:
         """Take in a number."""
-        if self._runs and self._runs[-1][1] == number - 1:
-            self._runs[-1][1] = number
+        self.add_run(number, number)
+
+    def add_run(self, first: int, last: int) -> None:
+        """Take in numbers that follow each other."""
+        if self._runs and self._runs[-1][1] == first - 1:
+            self._runs[-1][1] = last
         else:
-            self._runs.append([number, number])
+            self._runs.append([first, last])
+
+    def add_all(self, others: Ranges) -> None:
+        """Take in the numbers of others."""
+        for first, last in others._runs:
+            self.add_run(first, last)
 
     def __str__(self) -> str:
         """Return the numbers as people write them: `1-4, 7`."""
@@ -40,6 +49,11 @@ class RowRanges:
     def add(self, file: str, row: int) -> None:
         """Take in a row."""
         self._files.setdefault(file, Ranges()).add(row)
+
+    def add_all(self, others: RowRanges) -> None:
+        """Take in the rows of others."""
+        for file, rows in others._files.items():
+            self._files.setdefault(file, Ranges()).add_all(rows)
 
     def as_json(self) -> dict[str, str]:
         """Return the rows of each file."""

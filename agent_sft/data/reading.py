@@ -6,13 +6,14 @@ Whatever the file's size, what is held of it is a few rows.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import orjson
 
+from agent_sft.data.blocks import BLOCK, Block, Cutter
 from agent_sft.data.compressed import open_bytes
 from agent_sft.data.elements import CHUNK, CUT_OFF, EXPECTED, MAX_ROW_BYTES, NO_CONSTANTS, NO_TWINS, Elements
 from agent_sft.data.jsontext import is_exact, loads_any, loads_exactly
@@ -34,6 +35,8 @@ class Rows:
 
     layout: Layout
     rows: Iterator[tuple[int, Any]]
+    cutter: Cutter | None = None
+    """Cuts blocks of rows instead; None where they have to be read one by one."""
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         return self.rows
@@ -68,13 +71,14 @@ def _open(where: str, stream: IO[bytes]) -> Rows:
         raise UserError("the file is empty", where=where, fix=EXPECTED)
     row = _loads_or_none(first) if first.lstrip().startswith(b"{") else None
     if isinstance(row, dict) and not any(isinstance(row.get(key), list) for key in RESULT_FILES):
-        return Rows("lines", _lines(where, stream, first, blank_lines))
+        lines = _Lines(where, stream, first, blank_lines)
+        return Rows("lines", _closing(stream, lines.rows()), lines)
     elements = Elements(stream, where, first, blank_lines)
     mark = elements.next_mark()
     if mark == b"[":
         rows = _array(where, elements)
         # The first row is read here, so that a file of something else is told from the start.
-        return Rows("array", _closing(stream, _with_first(next(rows), rows)))
+        return Rows("array", _closing(stream, _with_first(next(rows), rows)), elements)
     if mark == b"{":
         return Rows("lines", _closing(stream, _object(where, elements)))
     value = _parse(where, elements.rest().strip(), blank_lines + 1)
@@ -107,20 +111,82 @@ def _with_first(first: tuple[int, Any], rows: Iterator[tuple[int, Any]]) -> Iter
     yield from rows
 
 
-def _lines(where: str, stream: IO[bytes], first: bytes, blank_lines: int) -> Iterator[tuple[int, Any]]:
-    with stream:
-        line, line_number, number = first, blank_lines + 1, 1
-        row = _parse_row(where, line, line_number, number)
-        while following := stream.readline(MAX_ROW_BYTES + 1):
-            line_number += 1
-            if not following.strip():
-                continue
-            yield number, row
-            number += 1
-            row = _parse_row(where, following, line_number, number)
-        if number == 1:
-            _check_lone_object(where, row)
-        yield number, row
+class _Lines:
+    """Reads rows that are a line each, and knows where it is."""
+
+    def __init__(self, where: str, stream: IO[bytes], first: bytes, blank_lines: int) -> None:
+        self._where = where
+        self._stream = stream
+        self._data = first
+        self._at = 0
+        self._line_number = blank_lines
+        self._number = 0
+
+    def rows(self) -> Iterator[tuple[int, Any]]:
+        """Yield the number, from 1, and the value of each row."""
+        while line := self._line():
+            self._number += 1
+            row = _parse_row(self._where, line, self._line_number, self._number)
+            if self._number == 1 and isinstance(row, dict) and self._is_last():
+                _check_lone_object(self._where, row)
+            yield self._number, row
+
+    def take(self, after: int) -> Block | None:
+        """Return the lines that follow, as many as fit into a block; None where none does."""
+        if after != self._number:
+            return None
+        while len(self._data) - self._at < BLOCK and self._more():
+            pass
+        end = self._data.rfind(b"\n", self._at, self._at + BLOCK) + 1
+        if end <= self._at:
+            return None
+        data = self._data[self._at : end]
+        block = Block(data, self._number + 1, data.count(b"\n"), b"", self._line_number)
+        self._number += block.count
+        self._line_number += block.count
+        self._at = end
+        return block
+
+    def hand_back(self, blocks: Sequence[Block]) -> None:
+        """Go back to where the first of some blocks began, the last that were taken."""
+        self._data = b"".join([*(block.data for block in blocks), self._data[self._at :]])
+        self._at = 0
+        self._number = blocks[0].first - 1
+        self._line_number = blocks[0].place
+
+    def _line(self) -> bytes:
+        """Return the next line that is not blank, cut where no row is as long; nothing at the end."""
+        while line := self._next_line():
+            self._line_number += 1
+            if line.strip():
+                break
+        return line
+
+    def _next_line(self) -> bytes:
+        searched = self._at
+        while (end := self._data.find(b"\n", searched) + 1) == 0:
+            unfinished = len(self._data) - self._at
+            if unfinished > MAX_ROW_BYTES or not self._more():
+                end = len(self._data)
+                break
+            searched = unfinished
+        line = self._data[self._at : min(end, self._at + MAX_ROW_BYTES + 1)]
+        self._at += len(line)
+        return line
+
+    def _is_last(self) -> bool:
+        """Tell whether nothing but blank lines follows."""
+        while not self._data[self._at :].strip():
+            if not self._more():
+                return True
+        return False
+
+    def _more(self) -> bool:
+        """Read on, forgetting what was used; tell whether there was more."""
+        chunk = self._stream.read(min(max(CHUNK, len(self._data) - self._at), 16 * CHUNK))
+        self._data = self._data[self._at :] + chunk
+        self._at = 0
+        return bool(chunk)
 
 
 def _array(where: str, elements: Elements) -> Iterator[tuple[int, Any]]:

@@ -43,6 +43,27 @@ class Tally:
         self.turns.update(changes)
         self.notes.update({note for example in examples for note in example.notes})
 
+    def keep_unchanged(self, turns: int) -> None:
+        """Count a row of so many turns that is trained on as one example in which nothing was changed."""
+        self.rows_read += 1
+        self.rows_kept += 1
+        self.examples += 1
+        self.turns_before += turns
+        self.turns_after += turns
+
+    def add(self, other: Tally) -> None:
+        """Count what another tally counted of rows that come after those counted here."""
+        self.rows_read += other.rows_read
+        self.rows_kept += other.rows_kept
+        self.rows_left_out += other.rows_left_out
+        self.examples += other.examples
+        self.turns_before += other.turns_before
+        self.turns_after += other.turns_after
+        self.conversations.update(other.conversations)
+        self.turns.update(other.turns)
+        self.notes.update(other.notes)
+        self.first_rejects += other.first_rejects[: SHOWN_REJECTS - len(self.first_rejects)]
+
     def reject(self, number: int, reason: str, *, left_out: bool = False) -> None:
         """Count a row that is not trained on: it cannot be, or it was not wanted."""
         self.rows_read += 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from agent_sft.data.blocks import Cutter
 from agent_sft.data.conversation import Origin
 from agent_sft.data.eval_logs import is_eval_log, read_eval_log
 from agent_sft.data.reading import Rows, open_rows
@@ -34,7 +35,16 @@ class Source:
     """As it is said, and as the origin of rows."""
     path: Path | None
     """The file; None where it is none."""
-    _read: Callable[[], Iterator[tuple[int, Any]]]
+    _open: Callable[[], Rows]
+
+    def open(self) -> tuple[Iterator[tuple[Origin, Any]], Cutter | None]:
+        """Return the rows as `rows` does, and what cuts blocks of them instead.
+
+        Raises:
+            UserError: what is there cannot be read.
+        """
+        opened = self._open()
+        return ((Origin(file=self.name, row=number), row) for number, row in opened), opened.cutter
 
     def rows(self) -> Iterator[tuple[Origin, Any]]:
         """Yield each row with where it came from.
@@ -42,8 +52,7 @@ class Source:
         Raises:
             UserError: what is there cannot be read; in the middle of it, when the rows before were yielded.
         """
-        for number, row in self._read():
-            yield Origin(file=self.name, row=number), row
+        yield from self.open()[0]
 
 
 def open_sources(given: Iterable[Given], *, opener: Opener | None = None) -> list[Source]:
@@ -92,16 +101,16 @@ def _sources(name: str, opener: Opener | None) -> list[Source]:
 
 def _file(path: Path, opener: Opener | None) -> Source:
     if path.is_file() and is_eval_log(path):
-        return Source(str(path), path, lambda: read_eval_log(path))
+        return Source(str(path), path, lambda: Rows("lines", read_eval_log(path)))
     if path.is_file() and _begins_with(path, PARQUET):
         return _opened(str(path), path, "parquet", str(path), opener)
-    return Source(str(path), path, lambda: iter(open_rows(path)))
+    return Source(str(path), path, lambda: open_rows(path))
 
 
 def _opened(name: str, path: Path | None, kind: str, what: str, opener: Opener | None) -> Source:
     if opener is None:
         raise UserError(f"is read by the train environment ({kind}), which this command does not use", where=name)
-    return Source(name, path, lambda: enumerate(opener(kind, what), start=1))
+    return Source(name, path, lambda: Rows("lines", enumerate(opener(kind, what), start=1)))
 
 
 def _begins_with(path: Path, mark: bytes) -> bool:

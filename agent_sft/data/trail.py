@@ -38,6 +38,10 @@ class ProcessTrail:
         part = {"part": origin.part} if origin.part else {}
         self._stream.write(encoded({"file": origin.file, "row": origin.row, **part, "eval": is_eval}))
 
+    def append(self, lines: bytes) -> None:
+        """Take over what was noted elsewhere of the rows that follow."""
+        self._stream.write(lines)
+
 
 class PrepareTrail:
     """Writes down what became of the rows that the preparation read."""
@@ -62,6 +66,15 @@ class PrepareTrail:
         if ended is not None:
             entry |= {"reason": str(ended), "left_out": isinstance(ended, LeftOut)}
         self._stream.write(encoded(entry))
+
+    def note_unchanged(self, origin: Origin, row: Any, made: Mapping[str, Any]) -> None:
+        """Note a row to which nothing had to be done, with the only row that was made of it."""
+        read, written = measure_given(row, origin), measure_prepared(made)
+        self._stream.write(encoded({"file": origin.file, "row": origin.row, "read": read, "made": [written]}))
+
+    def append(self, lines: bytes) -> None:
+        """Take over what was noted elsewhere of the rows that follow."""
+        self._stream.write(lines)
 
 
 def read_trail(path: Path) -> Iterator[dict[str, Any]]:

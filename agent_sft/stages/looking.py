@@ -13,10 +13,9 @@ from typing import Any
 import orjson
 
 from agent_sft.config.sft import TINY
-from agent_sft.data.conversation import Origin
 from agent_sft.data.preparing import prepare_dataset
 from agent_sft.data.report import PrepareReport
-from agent_sft.data.sharegpt import Example
+from agent_sft.data.trail import read_trail
 from agent_sft.engines.environments import engine_python, engine_versions
 from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS, load_facts
 from agent_sft.engines.llamafactory.templates import check_template, check_template_name
@@ -38,11 +37,15 @@ class Origins:
     sources: list[tuple[int, str]] = field(default_factory=list)
     """The first example of each source, and the source."""
 
-    def note(self, origin: Origin, _row: Any, examples: Sequence[Example], _ended: Exception | None) -> None:
-        """Note what became of a row."""
-        if not self.sources or self.sources[-1][1] != origin.file:
-            self.sources.append((len(self.rows), origin.file))
-        self.rows.extend([origin.row] * len(examples))
+    @classmethod
+    def of(cls, trail: Path) -> Origins:
+        """Return those of the examples that a preparation left a trail of."""
+        origins = cls()
+        for entry in read_trail(trail):
+            if not origins.sources or origins.sources[-1][1] != entry["file"]:
+                origins.sources.append((len(origins.rows), entry["file"]))
+            origins.rows.extend([entry["row"]] * len(entry["made"]))
+        return origins
 
     def label(self, example: int) -> str:
         """Return the row of an example, counted from 1, as people are told of it."""
@@ -124,10 +127,11 @@ def looked_at(
         _check_template(python, str(model), template)
     with tempfile.TemporaryDirectory(prefix="agent-sft-") as scratch:
         folder = Path(scratch) / "data"
-        origins = Origins()
-        report = prepare_dataset(
-            source, name=NAME, folder=folder, template=template, opener=open_outside, trace=origins.note
-        )
+        trail = Path(scratch) / "trail.jsonl"
+        with trail.open("wb") as stream:
+            report = prepare_dataset(
+                source, name=NAME, folder=folder, template=template, opener=open_outside, trail=stream
+            )
         wanted = {**(settings or {}), "template": template}
         if python is not None:
             wanted["model_name_or_path"] = model
@@ -135,7 +139,7 @@ def looked_at(
                 base = Path(scratch) / "base"
                 make_tiny_model(python, report.data_path, base, seed=SEED)
                 wanted["model_name_or_path"] = str(base)
-        yield Look(report, folder, origins, wanted, python)
+        yield Look(report, folder, Origins.of(trail), wanted, python)
 
 
 def _check_template(python: Path, model: str, template: str) -> None:

@@ -10,7 +10,7 @@ from agent_sft.data.folders import new_folder
 from agent_sft.data.formats import openai
 from agent_sft.data.preparing import REJECTS_NAME, prepare_dataset
 from agent_sft.data.report import PrepareReport
-from agent_sft.data.trail import TRAILS, PrepareTrail
+from agent_sft.data.trail import TRAILS
 from agent_sft.errors import WorkFailed
 from agent_sft.files import atomic_writer
 from agent_sft.runs.directory import Stamp
@@ -100,7 +100,7 @@ def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str,
                 form=form,
                 rewards=plan.rewards if skips and name == plan.dataset else None,
                 opener=open_outside,
-                trace=PrepareTrail(stream).note,
+                trail=stream,
             )
         for line in reports[name].lines():
             reporter.say(f"prepare: {line}")

@@ -10,7 +10,7 @@ from agent_sft.data.choosing import choose_pipeline, shipped_pipelines
 from agent_sft.data.folders import new_folder
 from agent_sft.data.pipeline import Pipeline, load_pipeline
 from agent_sft.data.processing import process_data
-from agent_sft.data.trail import PROCESS, TRAILS, ProcessTrail
+from agent_sft.data.trail import PROCESS, TRAILS
 from agent_sft.errors import WorkFailed
 from agent_sft.files import atomic_writer, digest_file
 from agent_sft.runs.directory import Stamp
@@ -83,7 +83,7 @@ def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str,
             rewards=plan.rewards,
             opener=open_outside,
             described={"pipeline": str(path)},
-            trace=ProcessTrail(stream).note,
+            trail=stream,
         )
     for line in report.lines():
         reporter.say(f"process: {line}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agent_sft.data.common import chat_of_sharegpt
 from agent_sft.data.conversation import Conversation, Origin
 from agent_sft.data.formats import inspect, openai, prompt_response, sharegpt, tau2
 from agent_sft.errors import UserError, nearest
@@ -21,12 +22,14 @@ class Format:
     recognise: Callable[[Mapping[str, Any]], bool]
     read: Callable[[Any, Origin], Conversation]
     """Raises `Unusable` with the reason, naming the turn."""
+    chat: Callable[[Any], dict[str, Any] | None] = lambda row: None
+    """A shortcut to `to_row(read(...))` for common rows; None where there is none."""
 
 
 FORMATS = {
     form.name: form
     for form in (
-        Format(sharegpt.NAME, "ShareGPT conversations", sharegpt.recognise, sharegpt.read),
+        Format(sharegpt.NAME, "ShareGPT conversations", sharegpt.recognise, sharegpt.read, chat_of_sharegpt),
         Format(tau2.NAME, "simulations of tau2", tau2.recognise, tau2.read),
         Format(inspect.NAME, "samples of Inspect logs", inspect.recognise, inspect.read),
         Format(openai.NAME, "OpenAI chat rows", openai.recognise, openai.read),

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
+import msgspec
 import orjson
 
+from agent_sft.data.known import are_checked, remember
 from agent_sft.data.reading import describe
 from agent_sft.data.transforms.contract import Row
 from agent_sft.data.turns import Unusable
@@ -25,8 +27,7 @@ OPENED, CLOSED = "<tool_call>", "</tool_call>"
 _DECODER = json.JSONDecoder()
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A call as it stands in a row, before anything was made of it."""
 
     value: dict[str, Any]
@@ -60,6 +61,9 @@ def messages_of(row: Row) -> list[Message]:
     messages = row["messages"]
     if not isinstance(messages, list):
         raise Unusable(f"'messages' is {describe(messages)}, not an array")
+    if are_checked(messages):
+        checked: list[Message] = messages
+        return checked
     for message in messages:
         if type(message) is not dict or type(message.get("role")) is not str:
             break
@@ -67,6 +71,7 @@ def messages_of(row: Row) -> list[Message]:
         if content is not None and type(content) is not str:
             break
     else:
+        remember(messages)
         return messages
     raise Unusable(_fault(messages))
 
@@ -85,17 +90,21 @@ def _fault(messages: list[Any]) -> str:
 def with_messages(row: Row, messages: list[Message]) -> Row:
     """Return the row with other messages; the row itself where they are the same."""
     same = row["messages"]
-    if len(same) == len(messages) and all(new is old for new, old in zip(messages, same, strict=True)):
+    if same is messages or (len(same) == len(messages) and all(map(is_, messages, same))):
         return row
     return {**row, "messages": messages}
 
 
 def change_all_calls(messages: list[Message], change: Callable[[Call], dict[str, Any]]) -> list[Message]:
     """Return the messages with each call changed; those without a call, or with none changed, as they are."""
-    return [
-        change_calls(message, turn, change) if message["role"] == "assistant" else message
-        for turn, message in enumerate(messages, start=1)
-    ]
+    changed = messages
+    for index, message in enumerate(messages):
+        if message["role"] == "assistant" and ("tool_calls" in message or OPENED in (message.get("content") or "")):
+            new = change_calls(message, index + 1, change)
+            if new is not message:
+                changed = list(messages) if changed is messages else changed
+                changed[index] = new
+    return changed
 
 
 def change_calls(message: Message, turn: int, change: Callable[[Call], dict[str, Any]]) -> Message:

@@ -66,6 +66,7 @@ class CheckTools(RowTransform):
     """Checks the name of each call, and its arguments: required ones, unknown ones, types, enums, nested objects."""
 
     name = "check_tools"
+    row_by_row = True
     Config = Config
 
     def __init__(self, **params: object) -> None:

@@ -73,6 +73,9 @@ class RowTransform(ABC):
     name: ClassVar[str]
     keeps_rows: ClassVar[bool] = True
     """Rows given are never changed in place: an answer that is the same object is an unchanged row."""
+    row_by_row: ClassVar[bool] = False
+    """What becomes of a row depends on that row alone, so that several processes can share the rows of large files. A
+    class says so for itself, not for those derived from it."""
     Config: ClassVar[type[BaseModel]] = NoParameters
 
     def __call__(self, rows: Iterable[Row]) -> Iterator[Row | Outcome]:

@@ -70,6 +70,7 @@ class Filter(RowTransform):
     """Leaves out rows of which a condition is not true, with the condition as the reason."""
 
     name = "filter"
+    row_by_row = True
     Config = Config
 
     def __init__(self, **params: object) -> None:

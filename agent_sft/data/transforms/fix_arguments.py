@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from agent_sft.data.known import are_unpacked
 from agent_sft.data.transforms.chat import Call, change_all_calls, messages_of, shown, with_messages
 from agent_sft.data.transforms.contract import Outcome, Row, RowTransform, noted
 from agent_sft.data.transforms.registry import register_transform
@@ -19,6 +20,7 @@ class FixArguments(RowTransform):
     """Unpacks arguments; a call whose arguments are no object in any way is a reject, never an empty call."""
 
     name = "fix_arguments"
+    row_by_row = True
 
     def change(self, row: Row) -> Row | Outcome:
         """Return the row with all arguments as objects, each unpacking noted."""
@@ -32,6 +34,9 @@ def fix_arguments(row: Row) -> tuple[Row, list[str]]:
     Raises:
         Unusable: arguments are no object, nor a text of one.
     """
+    given = messages_of(row)
+    if are_unpacked(given):
+        return row, []
     notes: list[str] = []
 
     def fix(call: Call) -> dict[str, Any]:
@@ -51,7 +56,7 @@ def fix_arguments(row: Row) -> tuple[Row, list[str]]:
         notes.append(f"turn {call.turn}: unpacked the arguments of '{call.name}'")
         return {**value, "arguments": arguments}
 
-    messages = change_all_calls(messages_of(row), fix)
+    messages = change_all_calls(given, fix)
     return with_messages(row, messages), notes
 
 

@@ -41,6 +41,7 @@ class JsonlToChat(RowTransform):
     """Renders each raw row as one exchange; everything that the row held is kept as metadata."""
 
     name = "jsonl_to_chat"
+    row_by_row = True
     Config = Config
 
     def __init__(self, **params: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from agent_sft.data.known import remember
 from agent_sft.data.merging import JOINT
 from agent_sft.data.transforms.chat import OPENED, Message, messages_of, with_messages
 from agent_sft.data.transforms.contract import Row, RowTransform
@@ -27,6 +28,7 @@ class MergeTurns(RowTransform):
     """Joins what one speaker said in several turns; words and the call that follows them are one turn, too."""
 
     name = "merge_turns"
+    row_by_row = True
     Config = Config
 
     def __init__(self, **params: object) -> None:
@@ -35,7 +37,9 @@ class MergeTurns(RowTransform):
     def change(self, row: Row) -> Row:
         """Return the row with its turns joined."""
         messages = messages_of(row)
-        return with_messages(row, merge_turns(messages, self.config.joint))
+        changed = with_messages(row, merge_turns(messages, self.config.joint))
+        remember(changed["messages"])  # usable turns joined are usable
+        return changed
 
 
 def merge_turns(messages: list[Message], joint: str = JOINT) -> list[Message]:
@@ -45,22 +49,27 @@ def merge_turns(messages: list[Message], joint: str = JOINT) -> list[Message]:
     reasoning, and where both have a further key that says different things.
     """
     merged: list[Message] = []
+    before = None
     for message in messages:
-        if merged and (joined := _joined(merged[-1], message, joint)) is not None:
+        role = message["role"]
+        if role == before and role in SPEAKERS and (joined := _joined(merged[-1], message, joint)) is not None:
             merged[-1] = joined
         else:
             merged.append(message)
+            before = role
     return merged
 
 
 def _joined(first: Message, second: Message, joint: str) -> Message | None:
-    if first["role"] != second["role"] or first["role"] not in SPEAKERS:
-        return None
+    """Return what two turns of one speaker become; None where they stay apart."""
     words = second.get("content")
     if _calls(first) and (words or _calls(first) == "text"):
         return None
-    further = {key: value for key, value in second.items() if key not in KNOWN and value is not None}
-    if any(first.get(key) not in (None, value) for key, value in further.items()):
+    if KNOWN.issuperset(second):
+        further = {}
+    else:
+        further = {key: value for key, value in second.items() if key not in KNOWN and value is not None}
+    if further and any(first.get(key) not in (None, value) for key, value in further.items()):
         return None
     if (
         "reasoning_content" in further

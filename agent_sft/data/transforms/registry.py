@@ -6,14 +6,16 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from agent_sft.data.transforms.contract import Transform
 from agent_sft.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "agent_sft.transforms"
 """The entry point group in which a package names its transforms."""
@@ -61,6 +63,8 @@ def register_transform(kind: str) -> Callable[[T], T]:
 
 def known_kinds() -> list[str]:
     """Return the kinds that can be named: built in, registered, brought along by packages."""
+    from importlib.metadata import entry_points
+
     return sorted({*BUILT_IN, *_registered, *(point.name for point in entry_points(group=GROUP))})
 
 
@@ -75,6 +79,8 @@ def find_transform(kind: str, *, folder: Path | None = None) -> type[Any]:
     if kind not in _registered and kind in BUILT_IN:
         importlib.import_module(f"agent_sft.data.transforms.{kind}")
     if kind not in _registered:
+        from importlib.metadata import entry_points
+
         points = entry_points(group=GROUP, name=kind)
         if not points:
             hint = nearest(kind, known_kinds())

@@ -34,6 +34,7 @@ class RemoveThink(RowTransform):
     """Strips reasoning. A turn that was nothing else goes where the assistant speaks right before or after it."""
 
     name = "remove_think"
+    row_by_row = True
     Config = Config
 
     def __init__(self, **params: object) -> None:

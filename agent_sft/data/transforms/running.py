@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from agent_sft.data.known import forget
 from agent_sft.data.reading import describe
 from agent_sft.data.rows import ROLES
 from agent_sft.data.transforms.contract import ORIGIN, Outcome, Row, Transform
@@ -33,7 +34,7 @@ class _Stream:
 
     def __init__(self, rows: Iterable[Row], *, copies: bool) -> None:
         self._rows = iter(rows)
-        self._copies = copies
+        self.copies = copies
         self.pending: dict[Any, Row] = {}
         self.last: Row | None = None
         self.taken: list[Row] | None = []
@@ -42,7 +43,7 @@ class _Stream:
     def __iter__(self) -> Iterator[Row]:
         for row in self._rows:
             self.last = row
-            self.pending[key_of(row)] = copy.deepcopy(row) if self._copies else row
+            self.pending[key_of(row)] = copy.deepcopy(row) if self.copies else row
             if self.taken is not None:
                 self.taken.append(row)
             yield row
@@ -61,6 +62,8 @@ def run(kind: str, transform: Transform, rows: Iterable[Row]) -> Iterator[Step]:
             yield _step(stream, group)
             group = []
         group.append(outcome)
+        if stream.copies:
+            forget()
     if group:
         yield _step(stream, group)
     for row in list(stream.pending.values()):

@@ -8,15 +8,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
+from typing import TYPE_CHECKING, Any
 
 from agent_sft.data.transforms.chat import json_text, shown
 from agent_sft.data.turns import Unusable
+
+if TYPE_CHECKING:  # its import takes longer than a small file, and data without tools never need it
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
 
 LITERAL = re.compile(r"\^((?:\\[^\w\s]|[^\\.^$*+?{}\[\]|()])+)")
 """The characters that every text begins with that a pattern finds: up to the first that is not itself."""
@@ -63,6 +62,8 @@ class ToolSchemas:
         Raises:
             Unusable: the tool's schema is none, or refers to something that is not in it.
         """
+        from referencing.exceptions import Unresolvable
+
         try:
             return list(self._validator(name).iter_errors(arguments))
         except Unresolvable as error:
@@ -70,6 +71,10 @@ class ToolSchemas:
 
     def _validator(self, name: str) -> Draft202012Validator:
         if name not in self._validators:
+            from jsonschema import Draft202012Validator
+            from jsonschema.exceptions import SchemaError
+            from referencing import Registry
+
             schema = self._parameters[name]
             try:
                 Draft202012Validator.check_schema(schema)

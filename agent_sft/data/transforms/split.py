@@ -32,6 +32,7 @@ class Split(RowTransform):
     """Marks each row as `train` or `eval` by a digest of its group: the same in every file and on every run."""
 
     name = "split"
+    row_by_row = True
     Config = Config
 
     def __init__(self, **params: object) -> None:

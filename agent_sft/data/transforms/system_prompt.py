@@ -52,6 +52,7 @@ class SystemPrompt(RowTransform):
     """Sets the system text and the tools, also where a row has neither; tools never stand in both places."""
 
     name = "system_prompt"
+    row_by_row = True
     Config = Config
 
     def __init__(self, **params: object) -> None:

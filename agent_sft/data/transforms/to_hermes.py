@@ -17,6 +17,7 @@ class ToHermes(RowTransform):
     """Writes calls into the assistant's words and results into user turns, as they are rendered when served."""
 
     name = "to_hermes"
+    row_by_row = True
 
     def change(self, row: Row) -> Row:
         """Return the row without `tool_calls` and `tool` messages."""

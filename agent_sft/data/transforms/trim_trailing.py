@@ -13,6 +13,7 @@ class TrimTrailing(RowTransform):
     """Cuts a conversation after the last turn of the assistant."""
 
     name = "trim_trailing"
+    row_by_row = True
 
     def change(self, row: Row) -> Row:
         """Return the row up to the assistant's last turn."""

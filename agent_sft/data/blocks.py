@@ -1,0 +1,67 @@
+"""Stretches of a file that hold whole rows, cut without parsing them: what other processes can work on.
+
+Where a stretch ends is told by how rows begin. Only parsing it shows that this was right: then every row in it is one,
+for JSON ends in one place alone. Where it was not, the stretch is handed back and read row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agent_sft.data.jsontext import loads_all
+
+BLOCK = 1 << 20
+"""Bytes of a stretch, unless a row is longer."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of a file."""
+
+    data: bytes
+    first: int
+    """The number of its first row, from 1."""
+    count: int
+    """How many rows it has if it was cut well."""
+    head: bytes
+    """What each of its rows begins with; nothing where each is a line."""
+    place: Any
+    """Where it begins, as what cut it counts."""
+
+    def rows(self) -> Iterator[tuple[int, Any]]:
+        """Yield the number and the value of each row.
+
+        Raises:
+            ValueError: it was not cut well, or is no JSON.
+        """
+        number = self.first
+        for piece in self._pieces():
+            yield number, loads_all(piece)
+            number += 1
+        if number != self.first + self.count:
+            raise ValueError("rows are missing")
+
+    def _pieces(self) -> Iterator[bytes]:
+        if not self.head:
+            yield from self.data.splitlines()
+            return
+        start = self.data.find(self.head)
+        while start >= 0:
+            end = self.data.find(self.head, start + len(self.head))
+            piece = self.data[start:end].rstrip() if end >= 0 else self.data[start:].rstrip() + b","
+            if not piece.endswith(b","):
+                raise ValueError("rows without a comma between them")
+            yield piece[:-1]
+            start = end
+
+
+class Cutter(Protocol):
+    """Cuts blocks from where the reading of rows has come to."""
+
+    def take(self, after: int) -> Block | None:
+        """Return what follows the row of that number, the last that was read; None where it has to be read by rows."""
+
+    def hand_back(self, blocks: Sequence[Block]) -> None:
+        """Put back the blocks taken last, in their order: they are to be read by rows."""

@@ -1,0 +1,182 @@
+"""Rows to the lines of a training file, each kept or rejected with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import IO, Any
+
+import orjson
+
+from agent_sft.data.blocks import Block
+from agent_sft.data.carrier import carry
+from agent_sft.data.common import example_of_chat
+from agent_sft.data.conversation import Origin
+from agent_sft.data.dialects import Dialect
+from agent_sft.data.flow import open_rows_of
+from agent_sft.data.formats import FORMATS, Format, openai, sharegpt
+from agent_sft.data.ledger import encoded
+from agent_sft.data.parallel import Pool, results_of, workers_for
+from agent_sft.data.report import Tally
+from agent_sft.data.rewards import LeftOut, Rewards
+from agent_sft.data.sharegpt import Example, normalise
+from agent_sft.data.sources import Source
+from agent_sft.data.trail import PrepareTrail
+from agent_sft.data.turns import Unusable, has_plain_roles
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows become examples."""
+
+    dialect: Dialect
+    rewards: Rewards
+    forms: dict[str, Format]
+    """By source."""
+
+    def examples(self, origin: Origin, row: Any) -> tuple[Example, ...]:
+        """Return what is trained on of a row.
+
+        A ShareGPT row that can be used as it stands keeps its texts to the byte.
+
+        Raises:
+            Unusable: nothing can be; the message is the reason.
+            LeftOut: its reward is below the one that was asked for.
+        """
+        form = self.forms[origin.file]
+        if form is FORMATS[sharegpt.NAME]:
+            self.rewards.check(origin, row)
+            try:
+                return (normalise(row, self.dialect),)
+            except Unusable as unusable:
+                try:
+                    return carry(form.read(row, origin), self.dialect)
+                except Unusable as carried:
+                    # Roles by other names are understood by the second reading alone: it knows what is wrong.
+                    raise (unusable if has_plain_roles(row) else carried) from None
+        conversation = form.read(row, origin)
+        self.rewards.check(origin, conversation.metadata)
+        return carry(conversation, self.dialect)
+
+    def common_example(self, origin: Origin, row: Any) -> dict[str, Any] | None:
+        """Return the only row to write for a row to which nothing has to be done; None where `examples` has to look."""
+        if self.forms[origin.file] is not FORMATS[openai.NAME] or self.rewards.minimum is not None:
+            return None
+        return example_of_chat(row, self.dialect)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a block of rows."""
+
+    lines: bytes
+    rejects: bytes
+    tally: Tally
+    trail: bytes
+
+
+class Writing:
+    """Writes examples, and the rows of which none can be made."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        *,
+        name: str,
+        lines: IO[bytes],
+        rejects: IO[bytes],
+        trail: IO[bytes] | None = None,
+    ) -> None:
+        self.tally = Tally()
+        self._reading = reading
+        self._name = name
+        self._lines = lines
+        self._rejects = rejects
+        self._trail = PrepareTrail(trail) if trail is not None else None
+
+    def write_all(self, sources: Sequence[Source], asked: Format | None) -> None:
+        """Write what becomes of all rows of sources; several processes share the work where it is much.
+
+        Raises:
+            UserError: a source cannot be read.
+        """
+        many = len(sources) > 1
+        count = workers_for(one.path for one in sources)
+        with Pool(self._work, count) as pool:
+            for one in sources:
+                opened = open_rows_of(one, asked, self._reading.rewards)
+                assert opened.form is not None
+                self._reading.forms[one.name] = opened.form
+                self._write(opened.first, many)
+                if count and opened.cutter is not None:
+                    after = opened.first[-1][0].row
+                    for made in results_of(pool, opened.cutter, after, one.name, opened.form.name, many):
+                        self._add(made)
+                self._write(opened.rest, many)
+
+    def _write(self, rows: Iterable[tuple[Origin, Any]], many: bool) -> None:
+        for origin, row in rows:
+            if (common := self._reading.common_example(origin, row)) and (line := _line_or_none(common)):
+                self._lines.write(line)
+                self.tally.keep_unchanged(len(common["conversations"]))
+                if self._trail is not None:
+                    self._trail.note_unchanged(origin, row, common)
+            else:
+                self._look_at(origin, row, many)
+
+    def _look_at(self, origin: Origin, row: Any, many: bool) -> None:
+        """Write the examples of a row, or why there are none."""
+        ended: Unusable | LeftOut | None = None
+        try:
+            examples = self._reading.examples(origin, row)
+            lines = [_line(example.as_row()) for example in examples]
+        except (Unusable, LeftOut) as unusable:
+            ended, reason, examples = unusable, str(unusable), ()
+            left_out = isinstance(unusable, LeftOut)
+            self.tally.reject(origin.row, reason, left_out=left_out)
+            place = {"source": origin.file} if many else {}
+            further = {"left_out": True} if left_out else {}
+            reject = {"dataset": self._name, **place, "row": origin.row}
+            self._rejects.write(encoded({**reject, "reason": reason, **further, "data": row}))
+        else:
+            self.tally.keep(examples)
+            self._lines.writelines(lines)
+        if self._trail is not None:
+            self._trail.note(origin, row, examples, ended)
+
+    def _work(self, item: tuple[Block, str, str, bool]) -> Made:
+        """Do in another process what `write_all` does with a block's rows here."""
+        block, source, form, many = item
+        self._reading.forms[source] = FORMATS[form]
+        lines, rejects, trail = BytesIO(), BytesIO(), BytesIO()
+        writing = Writing(
+            self._reading,
+            name=self._name,
+            lines=lines,
+            rejects=rejects,
+            trail=trail if self._trail is not None else None,
+        )
+        writing._write(((Origin(file=source, row=number), row) for number, row in block.rows()), many)
+        return Made(lines.getvalue(), rejects.getvalue(), writing.tally, trail.getvalue())
+
+    def _add(self, made: Made) -> None:
+        self._lines.write(made.lines)
+        self._rejects.write(made.rejects)
+        self.tally.add(made.tally)
+        if self._trail is not None:
+            self._trail.append(made.trail)
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError as error:
+        raise Unusable("one of its texts holds half a character (a lone \\ud800 to \\udfff)") from error
+
+
+def _line_or_none(row: dict[str, Any]) -> bytes | None:
+    try:
+        return _line(row)
+    except Unusable:
+        return None

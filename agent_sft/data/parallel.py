@@ -1,0 +1,210 @@
+"""Blocks of rows worked on in several processes, with the results in order.
+
+The processes are forks, so that whatever the work needs is there: transforms of the user's, too. Nothing is decided in
+them: a block that raises anything there is read again here, row by row, where faults are told with their place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import select
+import signal
+import struct
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from agent_sft.data.blocks import Block, Cutter
+
+R = TypeVar("R")
+
+LARGE = 8 << 20
+"""Bytes of the files together from which on further processes are worth their start."""
+MOST = 4
+"""Processes; one more thread of this one cuts and writes, and could not keep up with many."""
+AHEAD = 2
+"""Blocks for each process that are under way or wait for those before them."""
+LENGTH = struct.Struct("<Q")
+COLLECTED = 200
+"""Blocks after which a process looks for garbage that refers to itself, which is next to none."""
+
+
+def cpus() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers_for(paths: Iterable[Path | None]) -> int:
+    """Return how many processes to start for files; none where they would not be faster or a fork is not safe."""
+    size = sum(path.stat().st_size for path in paths if path is not None)
+    if size < LARGE or sys.platform != "linux" or threading.active_count() > 1:
+        return 0
+    return min(cpus(), MOST) if cpus() > 1 else 0
+
+
+def results_of(pool: Pool[R], cutter: Cutter, after: int, *details: Any) -> Iterator[R]:
+    """Yield what processes make of the blocks of a source; what they cannot take is left where it was read from.
+
+    Args:
+        pool: the processes; their work is given a block and `details`.
+        cutter: what cuts the blocks.
+        after: the number of the last row that was read.
+        details: what else the work has to know of the source.
+    """
+    waiting: deque[Block] = deque()
+
+    def items() -> Iterator[tuple[Any, ...]]:
+        last = after
+        while (block := cutter.take(last)) is not None:
+            last = block.first + block.count - 1
+            waiting.append(block)
+            yield block, *details
+
+    with contextlib.closing(pool.map(items())) as results:
+        for result in results:
+            if result is None:
+                cutter.hand_back(waiting)
+                return
+            waiting.popleft()
+            yield result
+
+
+class Pool(Generic[R]):
+    """Processes that do one kind of work. They end with this one, however it ends: their pipe from it closes."""
+
+    def __init__(self, work: Callable[[Any], R], count: int) -> None:
+        self._workers: list[_Worker] = []
+        try:
+            for _ in range(count):
+                self._workers.append(_Worker(work, self._workers))
+        except BaseException:
+            self.close()
+            raise
+
+    def map(self, items: Iterator[Any]) -> Generator[R | None, None, None]:
+        """Yield what the work makes of each item, in order; None where it failed, or its process did."""
+        idle, busy = list(self._workers), dict[int, tuple[_Worker, int]]()
+        done: dict[int, R | None] = {}
+        following = yielded = 0
+        more = True
+        try:
+            while True:
+                while more and idle and following - yielded < AHEAD * len(self._workers):
+                    item = next(items, None)
+                    if item is None:
+                        more = False
+                        break
+                    worker = idle.pop()
+                    worker.send(item)
+                    busy[worker.source] = worker, following
+                    following += 1
+                if yielded in done:
+                    yield done.pop(yielded)
+                    yielded += 1
+                    continue
+                if not busy:
+                    return
+                for source in select.select(list(busy), [], [])[0]:
+                    worker, number = busy.pop(source)
+                    done[number] = worker.receive()
+                    idle.append(worker)
+        finally:
+            for worker, _ in busy.values():
+                worker.receive()
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.close()
+        for worker in self._workers:
+            worker.wait()
+        self._workers = []
+
+    def __enter__(self) -> Pool[R]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Worker:
+    """One process, and the pipes to and from it."""
+
+    def __init__(self, work: Callable[[Any], Any], others: list[_Worker]) -> None:
+        items, self.sink = os.pipe()
+        self.source, results = os.pipe()
+        self._process = os.fork()
+        if self._process:
+            os.close(items)
+            os.close(results)
+            return
+        try:
+            for descriptor in (self.sink, self.source, *chain.from_iterable((o.sink, o.source) for o in others)):
+                os.close(descriptor)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # ends with the one that started it
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            _serve(work, items, results)
+        finally:
+            os._exit(0)  # nothing of what the other process left open is closed twice
+
+    def send(self, item: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):  # a process that died gives no result
+            _write(self.sink, item)
+
+    def receive(self) -> Any:
+        return _read(self.source)
+
+    def close(self) -> None:
+        os.close(self.sink)
+        os.close(self.source)
+
+    def wait(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._process, 0)
+
+
+def _serve(work: Callable[[Any], Any], items: int, results: int) -> None:
+    gc.disable()
+    gc.freeze()
+    number = 0
+    while (item := _read(items)) is not None:
+        result = None
+        with contextlib.suppress(Exception):
+            result = work(item)
+        _write(results, result)
+        number += 1
+        if number % COLLECTED == 0:
+            gc.collect()
+
+
+def _write(descriptor: int, value: Any) -> None:
+    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    for part in (LENGTH.pack(len(data)), data):
+        rest = memoryview(part)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+
+def _read(descriptor: int) -> Any:
+    """Return the next value from a pipe; None where it was closed."""
+    head = _exactly(descriptor, LENGTH.size)
+    data = _exactly(descriptor, *LENGTH.unpack(head)) if head is not None else None
+    return pickle.loads(data) if data is not None else None  # noqa: S301 - from a process of our own
+
+
+def _exactly(descriptor: int, size: int) -> bytearray | None:
+    data = bytearray(size)
+    rest = memoryview(data)
+    while rest:
+        count = os.readv(descriptor, [rest])
+        if count == 0:
+            return None
+        rest = rest[count:]
+    return data
