@@ -18,6 +18,7 @@ HEIGHT = {
     "config": 3,
     "engines": 4,
     "data": 4,
+    "evals": 4,
     "runs": 4,
     "stages": 5,
     "report": 5,
@@ -31,6 +32,7 @@ TRANSFORMERS = {"numpy", "pyarrow", "torch", "transformers", "tokenizers", "data
 INSIDE = {
     "llamafactory": {"llamafactory", "peft", "yaml", *TRANSFORMERS},
     "deepspeed": {"deepspeed", "pydantic", "torch"},
+    "vllm": {"vllm", "huggingface_hub"},
 }
 """What programs that run inside an engine's environment may import, beside the standard library."""
 
