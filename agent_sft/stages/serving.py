@@ -13,6 +13,8 @@ from pathlib import Path
 from agent_sft.config.serve import ServeRequest
 from agent_sft.engines.endpoint import Endpoint, Refused, refuses_without_key
 from agent_sft.engines.llamafactory import api_server
+from agent_sft.engines.llamafactory.checkpoints import tensor_shapes
+from agent_sft.engines.llamafactory.templates import tokenizer_tokens
 from agent_sft.engines.model_files import ModelFiles
 from agent_sft.engines.served import ServedModel
 from agent_sft.engines.vllm import failures as vllm_failures
@@ -320,26 +322,19 @@ def free_port(wanted: int | None) -> int:
 def _check_same_shape(model: ModelFiles, served: ModelFiles) -> None:
     if model.adapter is not None:
         raise UserError("is an adapter", where=model.reference, fix="add it with `agent-sft serve load`")
-    ignored = {"transformers_version", "_name_or_path", "use_cache", "dtype", "torch_dtype"}
-    differing = [
-        key
-        for key in {**model.config, **served.config}
-        if key not in ignored and model.config.get(key) != served.config.get(key)
-    ]
-    if differing:
+    same = {
+        "architecture": model.config.get("architectures") == served.config.get("architectures"),
+        "shape of the weights": tensor_shapes(model.folder) == tensor_shapes(served.folder),
+        "tokenizer": tokenizer_tokens(model.folder) == tokenizer_tokens(served.folder),
+        "chat template": model.chat_template == served.chat_template,
+    }
+    different = [name for name, equal in same.items() if not equal]
+    if different:
         raise UserError(
-            f"has another shape than the model that is served ({', '.join(sorted(differing)[:4])})",
+            f"differs from the model that is served ({', '.join(different)}): its weights alone cannot be exchanged",
             where=model.reference,
             fix="stop the server and start one for it",
         )
-    for name in ("tokenizer.json", "chat_template.jinja"):
-        mine, theirs = model.folder / name, served.folder / name
-        if mine.is_file() != theirs.is_file() or (mine.is_file() and mine.read_bytes() != theirs.read_bytes()):
-            raise UserError(
-                f"its {name} differs from that of the model that is served",
-                where=model.reference,
-                fix="stop the server and start one for it",
-            )
 
 
 def _free_memory(gpus: tuple[Gpu, ...]) -> dict[str, int]:
