@@ -90,11 +90,11 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PYTHONDONTWRITEBYTECODE", "WORLD_SIZE"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("PYTHONPATH", "/theirs")
-    made = serving_environment(model(), "secret", gpus=(1, 3), on_gpu=True, length=100)
+    made = serving_environment(model(), "secret", on_gpu=True, length=100)
     assert not {"PYTHONDONTWRITEBYTECODE", "WORLD_SIZE", "VLLM_CPU_KVCACHE_SPACE"} & set(made)
-    assert (made["VLLM_API_KEY"], made["CUDA_VISIBLE_DEVICES"]) == ("secret", "1,3")
+    assert made["VLLM_API_KEY"] == "secret"
     assert made["PYTHONPATH"].endswith(":/theirs")
-    assert "VLLM_CPU_KVCACHE_SPACE" in serving_environment(model(), "secret", gpus=None, on_gpu=False, length=100)
+    assert "VLLM_CPU_KVCACHE_SPACE" in serving_environment(model(), "secret", on_gpu=False, length=100)
 
 
 def test_memory_for_keys_and_values_is_for_some_conversations_of_full_length() -> None:

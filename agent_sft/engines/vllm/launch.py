@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 import psutil
 
@@ -18,15 +17,12 @@ KEY = "VLLM_API_KEY"
 GUARD = "agent_sft_guard.Guard"
 
 
-def serving_environment(
-    base: ModelFiles, key: str, *, gpus: Sequence[int] | None, on_gpu: bool, length: int | None
-) -> dict[str, str]:
+def serving_environment(base: ModelFiles, key: str, *, on_gpu: bool, length: int | None) -> dict[str, str]:
     """Return the environment variables of a server: ours, with what vLLM needs.
 
     Args:
         base: the model.
         key: the API key, which stands nowhere else.
-        gpus: GPUs to use, where not all that are visible.
         on_gpu: whether it is served on GPUs.
         length: tokens of one conversation.
     """
@@ -45,9 +41,6 @@ def serving_environment(
     }
     if base.local:
         environment.setdefault("HF_HUB_OFFLINE", "1")
-    if gpus is not None:
-        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order of nvidia-smi's numbers
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
     if not on_gpu:
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cache_gib(base, length)))
         if (os.cpu_count() or 1) <= FEW_PROCESSORS:
