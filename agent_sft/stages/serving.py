@@ -273,7 +273,7 @@ def _environment(plan: ServePlan, port: int | str, key: str) -> dict[str, str]:
     if plan.backend == "llamafactory":
         environment = api_server.server_environment(key, port, plan.name)
     else:
-        environment = serving_environment(plan.base, key, on_gpu=bool(plan.gpus), length=plan.length)
+        environment = serving_environment(plan.base, key, on_gpu=bool(plan.gpus))
     chosen = gpu_variables([gpu.index for gpu in plan.gpus]) if plan.request.gpus is not None else {}
     return {**environment, **chosen}
 
