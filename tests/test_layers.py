@@ -35,6 +35,7 @@ TRANSFORMERS = {"numpy", "pyarrow", "torch", "transformers", "tokenizers", "data
 INSIDE = {
     "llamafactory": {"llamafactory", "peft", "yaml", *TRANSFORMERS},
     "deepspeed": {"deepspeed", "pydantic", "torch"},
+    "vllm": {"vllm", "huggingface_hub"},
 }
 """What programs that run inside an engine's environment may import, beside the standard library and each other."""
 

@@ -1,0 +1,52 @@
+"""The environment that vLLM's server is started in."""
+
+from __future__ import annotations
+
+import os
+
+from agent_sft.engines.model_files import ModelFiles
+from agent_sft.engines.vllm.facts import INSIDE
+
+FEW_PROCESSORS = 8
+KEY = "VLLM_API_KEY"
+GUARD = "agent_sft_guard.Guard"
+
+
+def serving_environment(base: ModelFiles, key: str, *, on_gpu: bool) -> dict[str, str]:
+    """Return the environment variables of a server: ours, with what vLLM needs.
+
+    Args:
+        base: the model.
+        key: the API key, which stands nowhere else.
+        on_gpu: whether it is served on GPUs.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
+    places = [str(INSIDE), *filter(None, [environment.get("PYTHONPATH")])]
+    environment |= {
+        KEY: key,
+        "PYTHONPATH": os.pathsep.join(places),  # the guard is found here
+        "PYTHONUNBUFFERED": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        # Its processes talk to each other over this machine's own address.
+        "VLLM_HOST_IP": "127.0.0.1",
+        # Adapters and weights can be exchanged while it runs: only with the key, which the guard sees to.
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_SERVER_DEV_MODE": "1",
+    }
+    if base.local:
+        environment.setdefault("HF_HUB_OFFLINE", "1")
+    if not on_gpu and (os.cpu_count() or 1) <= FEW_PROCESSORS:
+        # vLLM would tie its threads to the same few processors as any other server here.
+        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    return environment
+
+
+_NOT_PASSED_ON = frozenset(
+    {
+        # It would keep what vLLM and torch compile from being kept.
+        "PYTHONDONTWRITEBYTECODE",
+        *("VIRTUAL_ENV", "PYTHONHOME"),
+        # A topology that is not this server's.
+        *("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    }
+)
