@@ -84,7 +84,8 @@ def next_steps(plan: TrainingPlan, where: Path) -> list[str]:
     """Return commands that work when pasted: serve the model, call it."""
     from agent_sft.engines.llamafactory.serving import api_command, curl_snippet, evaluation_command, python_snippet
 
-    name = f"{Path(str(plan.arguments['model_name_or_path'])).name}-{plan.dataset}"
+    model = Path(str(plan.arguments["model_name_or_path"]))
+    name = f"{model.stem if plan.is_tiny else model.name}-{plan.dataset}"
     base = plan.base_dir if plan.is_tiny else None
     evaluated = str(plan.arguments.get("eval_dataset", plan.dataset))
     evaluation = evaluation_command(plan.python, where, plan.arguments, base, plan.dataset_dir, evaluated)
