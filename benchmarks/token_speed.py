@@ -20,6 +20,7 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from agent_sft.config.tiny import TinyModel  # noqa: E402
 from agent_sft.data.preparing import prepare_dataset  # noqa: E402
 from agent_sft.engines.environments import call_inside, engine_python  # noqa: E402
 from agent_sft.engines.llamafactory.encoding import counted_turns  # noqa: E402
@@ -48,7 +49,7 @@ def main() -> int:
         make_file(folder / "own.json", options.megabytes, unique=True)
         data = prepare_dataset(folder / "own.json", name="telecom", folder=folder / "data").data_path
         example = prepare_dataset(EXAMPLE, name="example", folder=folder / "example").data_path
-        make_tiny_model(python, example, folder / "model", seed=1, shape={"tokens": TOKENS})
+        make_tiny_model(python, example, folder / "model", seed=1, like=TinyModel(tokens=TOKENS))
         prepared = [json.loads(line) for line in data.read_bytes().splitlines()]
         texts = [text for row in prepared for text in (row["system"], *(t["value"] for t in row["conversations"]))]
         size = sum(len(text.encode()) for text in texts) / MEGABYTE

@@ -1,7 +1,7 @@
 """Makes a random Qwen2 with a tokenizer of its own from prepared conversations.
 
-Standard input: {"data": JSONL file, "folder": existing folder, "seed": int, "shape": {name: int}}, where
-`shape` may hold any of SHAPE's names. Result: {"parameters": int, "tokens": int}, the size of the model and
+Standard input: {"data": JSONL file, "folder": existing folder, "seed": int, "like": the fields of
+agent_sft.config.tiny.TinyModel}. Result: {"parameters": int, "tokens": int}, the size of the model and
 of the tokenizer's vocabulary.
 
 Of the engine's packages only numpy and tokenizers are imported: torch and transformers alone would take
@@ -23,15 +23,6 @@ from tokenizers.normalizers import NFC
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from tokenizers.trainers import BpeTrainer
 
-SHAPE = {
-    "layers": 4,
-    "hidden": 128,
-    "intermediate": 288,
-    "heads": 4,
-    "key_value_heads": 2,
-    "tokens": 1536,  # of the tokenizer; fewer where the data has too few distinct words
-    "vocabulary": 0,  # rows of the embedding, where more are wanted than the tokenizer has tokens
-}
 CONTEXT = 32768
 TEXT_LIMIT = 16_000_000  # characters; more make the tokenizer slower to train, not better
 
@@ -94,9 +85,11 @@ CHAT_TEMPLATE = """\
 def main() -> None:
     """Make the model and print what was made."""
     order = json.load(sys.stdin)
-    shape = {**SHAPE, **order.get("shape", {})}
+    shape = order["like"]
     folder = Path(order["folder"])
-    tokenizer = train_tokenizer(Path(order["data"]), shape["tokens"])
+    data = Path(order["data"])
+    whole = [*shape["one_token"], *(shared_parts(data) if shape["shared_as_one"] else [])]
+    tokenizer = train_tokenizer(data, shape["tokens"], whole)
     tokenizer.save(str(folder / "tokenizer.json"))
     size = tokenizer.get_vocab_size()
     # A multiple of 64 suits matrix units, and lets the embedding be cut evenly among GPUs.
@@ -106,7 +99,7 @@ def main() -> None:
     write(folder / "config.json", model_config(shape, ids))
     write(folder / "generation_config.json", {"eos_token_id": [ids["eos"], ids["pad"]], "pad_token_id": ids["pad"]})
     with (folder / "model.safetensors").open("wb") as stream:
-        parameters = write_weights(stream, tensors(shape), order["seed"])
+        parameters = write_weights(stream, tensors(shape), shape["weight_scale"], order["seed"])
     print(json.dumps({"parameters": parameters, "tokens": size}), file=sys.__stdout__)
 
 
@@ -129,23 +122,41 @@ def texts(data: Path) -> Iterator[str]:
                 yield text
 
 
-def train_tokenizer(data: Path, tokens: int) -> Tokenizer:
-    """Train a byte-level BPE tokenizer of at most `tokens` tokens, Qwen2's in everything but the vocabulary."""
+def shared_parts(data: Path) -> list[str]:
+    """Return what the prompts of all rows begin with: the policy, the words around the tools, each tool as rendered."""
+    shared: dict[str, None] | None = None
+    with data.open(encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            tools = json.loads(row.get("tools") or "[]")
+            bare = [
+                tool if tool.get("type") == "function" else {"type": "function", "function": tool} for tool in tools
+            ]
+            parts = [row.get("system") or DEFAULT_SYSTEM, *(json.dumps(tool, ensure_ascii=False) for tool in bare)]
+            parts += [TOOLS_BEGIN, TOOLS_END] if tools else []
+            shared = {part: None for part in (parts if shared is None else shared) if part in parts}
+    return list(shared or ())
+
+
+def train_tokenizer(data: Path, tokens: int, whole: list[str]) -> Tokenizer:
+    """Train a byte-level BPE tokenizer of at most `tokens` tokens, Qwen2's in everything but the vocabulary.
+
+    Each of `whole` is one token of it, wherever it stands.
+    """
     tokenizer = Tokenizer(BPE())
     tokenizer.normalizer = NFC()
-    words = Split(Regex(WORDS), behavior="isolated")
-    tokenizer.pre_tokenizer = Sequence([words, ByteLevel(add_prefix_space=False, use_regex=False)])
+    cut = Split(Regex(WORDS), behavior="isolated")
+    tokenizer.pre_tokenizer = Sequence([cut, ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = ByteLevelDecoder()
     special = (END_OF_TEXT, TURN_START, TURN_END)
     trainer = BpeTrainer(
-        vocab_size=tokens - len(special) - len(MARKERS),
+        vocab_size=tokens - len(special) - len(MARKERS) - len(whole),
         initial_alphabet=ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts(data), trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     # One token each, but visible in decoded text: a server finds the calls by them.
-    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in MARKERS])
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in (*MARKERS, *whole)])
     return tokenizer
 
 
@@ -181,7 +192,7 @@ def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def model_config(shape: dict[str, int], ids: dict[str, int]) -> dict[str, Any]:
+def model_config(shape: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]:
     """Return config.json."""
     return {
         "architectures": ["Qwen2ForCausalLM"],
@@ -190,7 +201,7 @@ def model_config(shape: dict[str, int], ids: dict[str, int]) -> dict[str, Any]:
         "eos_token_id": ids["eos"],
         "hidden_act": "silu",
         "hidden_size": shape["hidden"],
-        "initializer_range": 0.02,
+        "initializer_range": shape["weight_scale"],
         "intermediate_size": shape["intermediate"],
         "max_position_embeddings": CONTEXT,
         "max_window_layers": shape["layers"],
@@ -200,7 +211,7 @@ def model_config(shape: dict[str, int], ids: dict[str, int]) -> dict[str, Any]:
         "num_key_value_heads": shape["key_value_heads"],
         "pad_token_id": ids["pad"],
         "rms_norm_eps": 1e-06,
-        "rope_theta": 1000000.0,
+        "rope_theta": shape["rope_theta"],
         "sliding_window": None,
         "tie_word_embeddings": True,
         "torch_dtype": "float32",
@@ -210,7 +221,7 @@ def model_config(shape: dict[str, int], ids: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def tensors(shape: dict[str, int]) -> dict[str, tuple[int, ...]]:
+def tensors(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of every weight of a Qwen2 whose output embedding is its input embedding."""
     hidden, wide = shape["hidden"], shape["intermediate"]
     narrow = hidden // shape["heads"] * shape["key_value_heads"]
@@ -230,10 +241,10 @@ def tensors(shape: dict[str, int]) -> dict[str, tuple[int, ...]]:
     return {**names, "model.norm.weight": (hidden,)}
 
 
-def write_weights(stream: BinaryIO, shapes: dict[str, tuple[int, ...]], seed: int) -> int:
+def write_weights(stream: BinaryIO, shapes: dict[str, tuple[int, ...]], scale: float, seed: int) -> int:
     """Write random float32 weights as a safetensors file: header length, header, values. Return their number.
 
-    Matrices are drawn from N(0, 0.02²), as transformers does for Qwen2; biases are 0 and norms 1.
+    Matrices are drawn from N(0, scale²), as transformers does for Qwen2; biases are 0 and norms 1.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -246,7 +257,7 @@ def write_weights(stream: BinaryIO, shapes: dict[str, tuple[int, ...]], seed: in
     random = np.random.default_rng(seed)
     for name, size in shapes.items():
         if len(size) == 2:
-            values = random.standard_normal(size, dtype=np.float32) * np.float32(0.02)
+            values = random.standard_normal(size, dtype=np.float32) * np.float32(scale)
         else:
             values = np.full(size, 0.0 if name.endswith("bias") else 1.0, dtype=np.float32)
         stream.write(values.astype("<f4", copy=False).data)
