@@ -33,6 +33,7 @@ INSIDE = {
     "llamafactory": {"llamafactory", "peft", "yaml", *TRANSFORMERS},
     "deepspeed": {"deepspeed", "pydantic", "torch"},
     "inspect": {"inspect_ai"},
+    "vllm": {"vllm", "huggingface_hub"},
 }
 """What programs that run inside an engine's environment may import, beside the standard library."""
 

@@ -1,4 +1,4 @@
-"""A model that answers at an address."""
+"""What everybody needs to know to talk to a model that is being served, whatever serves it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ Backend = Literal["vllm", "llamafactory", "address"]
 
 @dataclass(frozen=True)
 class ServedModel:
-    """How a served model is reached, and what it is."""
+    """One model behind an OpenAI-compatible address. Several may share the address: a base and its adapters."""
 
     name: str
-    """By which requests ask for it."""
+    """What a request puts into `model`."""
     url: str
-    """Of its OpenAI-compatible interface, such as `http://127.0.0.1:8000/v1`."""
+    """Where requests go, such as `http://127.0.0.1:8123/v1`."""
     api_key: str = field(repr=False)
     backend: Backend
+    """`address`: somebody else's server, of which only this is known."""
     template: str | None
+    """LLaMA-Factory's template that it was trained with; None where nothing tells."""
     tools: bool
-    """Whether tool calls reach the prompt and are read from the answer."""
+    """Whether tools that a request carries reach the prompt and calls come back as `tool_calls`."""
     max_model_len: int | None
-    """Tokens of prompt and answer together; None where it is not known."""
+    """Tokens of prompt and answer together; None where nothing tells."""
     path: Path | None
-    """Folder of the model, or of the adapter; None for one that is known by its address alone."""
+    """The folder it was loaded from; None for a hub name or an address."""
     digest: str | None
-    """By which its weights are told from others of the same name."""
+    """Of its configuration, tokenizer and weights: the identity of what is served."""
     adapters: tuple[str, ...] = ()
-    """Names of the adapters that are served beside it."""
+    """Names of all LoRA adapters at this address."""
+    base: str | None = None
+    """Name of the model without an adapter at this address, where this one is an adapter of it."""

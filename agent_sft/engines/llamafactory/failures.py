@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+
+from agent_sft.engines.failures import KILLED, known_remedy
 
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
@@ -28,20 +29,16 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "DeepSpeed compiles its CPU optimizer: install g++ and the Python headers, or choose a config without offload",
     ),
 )
-_KILLED = 128 + 9
 
 
 def remedy(log: Path, exit_code: int) -> str | None:
     """Return what to do about a failed training, if its log or exit code tell the cause.
 
     Args:
-        log: the trainer's output; its last 256 KiB are looked at.
+        log: the trainer's output.
         exit_code: 128 + signal number when a signal ended it.
     """
-    text = log.read_bytes()[-262144:].decode("utf-8", "replace") if log.is_file() else ""
-    for pattern, fix in _KNOWN:
-        if re.search(pattern, text):
-            return fix
-    if exit_code == _KILLED or re.search(r"exitcode\s*:\s*-9", text):
+    known = known_remedy(log, _KNOWN)
+    if known is None and (exit_code == KILLED or known_remedy(log, ((r"exitcode\s*:\s*-9", "killed"),))):
         return "the system killed the trainer, most often because memory ran out: see `dmesg`, use less of it"
-    return None
+    return known

@@ -1,0 +1,22 @@
+"""Known ways an engine fails, recognised in its log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+LOOKED_AT = 262_144
+"""Bytes at the end of a log that are looked at."""
+KILLED = 128 + 9
+
+
+def known_remedy(log: Path, known: Sequence[tuple[str, str]]) -> str | None:
+    """Return the remedy for the first known cause that a log tells.
+
+    Args:
+        log: the engine's output.
+        known: patterns of causes, each with its remedy.
+    """
+    text = log.read_bytes()[-LOOKED_AT:].decode("utf-8", "replace") if log.is_file() else ""
+    return next((fix for pattern, fix in known if re.search(pattern, text)), None)

@@ -1,0 +1,1 @@
+"""vLLM: serving a model to many callers at once."""

@@ -1,0 +1,83 @@
+"""The environment that vLLM's server is started in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import psutil
+
+from agent_sft.engines.model_files import ModelFiles
+from agent_sft.engines.vllm.facts import INSIDE
+
+GIB = 1 << 30
+CONVERSATIONS = 16
+"""Conversations of full length whose keys and values fit into the memory set apart on a machine without a GPU."""
+FEW_PROCESSORS = 8
+KEY = "VLLM_API_KEY"
+GUARD = "agent_sft_guard.Guard"
+
+
+def serving_environment(
+    base: ModelFiles, key: str, *, gpus: Sequence[int] | None, on_gpu: bool, length: int | None
+) -> dict[str, str]:
+    """Return the environment variables of a server: ours, with what vLLM needs.
+
+    Args:
+        base: the model.
+        key: the API key, which stands nowhere else.
+        gpus: GPUs to use, where not all that are visible.
+        on_gpu: whether it is served on GPUs.
+        length: tokens of one conversation.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
+    places = [str(INSIDE), *filter(None, [environment.get("PYTHONPATH")])]
+    environment |= {
+        KEY: key,
+        "PYTHONPATH": os.pathsep.join(places),  # the guard is found here
+        "PYTHONUNBUFFERED": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        # Its processes talk to each other over this machine's own address.
+        "VLLM_HOST_IP": "127.0.0.1",
+        # Adapters and weights can be exchanged while it runs: only with the key, which the guard sees to.
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_SERVER_DEV_MODE": "1",
+    }
+    if base.local:
+        environment.setdefault("HF_HUB_OFFLINE", "1")
+    if gpus is not None:
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order of nvidia-smi's numbers
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+    if not on_gpu:
+        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cache_gib(base, length)))
+        if (os.cpu_count() or 1) <= FEW_PROCESSORS:
+            # vLLM would tie its threads to the same few processors as any other server here.
+            environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    return environment
+
+
+def cache_gib(base: ModelFiles, length: int | None) -> int:
+    """Return the gibibytes of main memory for keys and values: for some conversations, a quarter of it at most."""
+    wanted = (base.cache_bytes or 0) * (length or 0) * CONVERSATIONS * 2  # float32 takes twice the bytes
+    most = psutil.virtual_memory().total // 4
+    return max(1, -(-min(wanted, most) // GIB))
+
+
+def shown_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that differ from our own, without the key: what a reader needs to repeat the command."""
+    return {
+        name: "(random)" if name == KEY else value
+        for name, value in environment.items()
+        if os.environ.get(name) != value
+    }
+
+
+_NOT_PASSED_ON = frozenset(
+    {
+        # It would keep what vLLM and torch compile from being kept.
+        "PYTHONDONTWRITEBYTECODE",
+        *("VIRTUAL_ENV", "PYTHONHOME"),
+        # A topology that is not this server's.
+        *("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    }
+)
