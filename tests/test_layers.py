@@ -15,6 +15,7 @@ HEIGHT = {
     "errors": 1,
     "bootstrap": 1,
     "files": 2,
+    "registry": 2,
     "config": 3,
     "engines": 4,
     "data": 4,

@@ -51,13 +51,13 @@ class EvaluationProgress:
 
 
 class EvaluationReporter(Protocol):
-    """Receives what an evaluation has to say."""
+    """Receives what an evaluation has to say, and what is needed for it."""
 
     def say(self, text: str) -> None:
         """Show a line."""
 
-    def progress(self, progress: EvaluationProgress) -> None:
-        """Show how far the evaluation is."""
+    def progress(self, progress: EvaluationProgress | TrainingProgress) -> None:
+        """Show how far it is."""
 
     def progress_ended(self) -> None:
-        """The evaluation ended, one way or another."""
+        """It ended, one way or another."""

@@ -27,7 +27,7 @@ from agent_sft.runs.directory import RunDirectory, now
 from agent_sft.runs.lock import run_lock
 from agent_sft.runs.processes import StopSignal
 from agent_sft.stages.evaluators.keeping import kept_evaluation
-from agent_sft.stages.reporting import EvaluationProgress, EvaluationReporter
+from agent_sft.stages.reporting import EvaluationProgress, EvaluationReporter, TrainingProgress
 
 NOTHING = "nothing"
 """The customer of a trial that measures what an agent gets for doing nothing: it leaves at once."""
@@ -135,7 +135,8 @@ class Work:
 class Evaluator(ABC):
     """Evaluates a served model. A subclass has a `Config`, `check`, `benchmark` and `score`."""
 
-    kind: ClassVar[str]
+    kind: str
+    """By which the registry made it."""
     Config: ClassVar[type[BaseModel]] = NoParameters
     serves: ClassVar[bool] = True
     """Whether it talks to a served model; else it gets one with a path and no address."""
@@ -183,6 +184,16 @@ class Evaluator(ABC):
             **benchmark.settings,
         }
 
+    def pending(self, model: ServedModel, folder: Path, run: EvalRun) -> list[Place]:
+        """Return the trials that would be run now, starting nothing.
+
+        Raises:
+            UserError: the request is wrong, or the folder holds another evaluation.
+        """
+        evaluation = kept_evaluation(folder, self._evaluation(model, self.benchmark(run), run))
+        scored = {place for place, trial in read_trials(folder).items() if trial.score is not None}
+        return [place for place in evaluation.places if place not in scored and (run.only is None or place in run.only)]
+
     def run(self, model: ServedModel, folder: Path, run: EvalRun) -> None:
         """Evaluate a model: run the trials that have no score yet, write `results.jsonl` and `evaluation.json`.
 
@@ -198,17 +209,14 @@ class Evaluator(ABC):
                 floor = self._floor(benchmark, run)
                 evaluation = _with(evaluation, floor=floor)
             write_evaluation(folder, evaluation)
-            self._run_pending(model, benchmark, evaluation, folder, run, lock)
+            self._run_pending(model, evaluation, folder, run, lock)
 
-    def _run_pending(
-        self, model: ServedModel, benchmark: Benchmark, evaluation: Evaluation, folder: Path, run: EvalRun, lock: int
-    ) -> None:
+    def _run_pending(self, model: ServedModel, evaluation: Evaluation, folder: Path, run: EvalRun, lock: int) -> None:
+        benchmark = self.benchmark(run)
         asked = frozenset(evaluation.places)
         for trial in self.recover(folder, asked - read_trials(folder).keys()):
             write_trial(folder, trial)
-        trials = read_trials(folder)
-        unscored = [place for place in evaluation.places if place not in trials or trials[place].score is None]
-        pending = tuple(place for place in unscored if run.only is None or place in run.only)
+        pending = tuple(self.pending(model, folder, run))
         if pending:
             write_evaluation(folder, _with(evaluation, finished=None))
             directory = RunDirectory(folder)
@@ -293,7 +301,7 @@ class _Quiet:
     def say(self, text: str) -> None:
         """Say nothing."""
 
-    def progress(self, progress: EvaluationProgress) -> None:
+    def progress(self, progress: EvaluationProgress | TrainingProgress) -> None:
         """Show nothing."""
 
     def progress_ended(self) -> None:
