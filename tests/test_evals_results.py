@@ -3,44 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent_sft.errors import UserError
-from agent_sft.evals.results import (
-    Evaluation,
-    Trial,
-    failed,
-    missing,
-    read_results,
-    write_evaluation,
-    write_trial,
-)
-
-
-def evaluation(**changes: Any) -> Evaluation:
-    values: dict[str, Any] = {
-        "evaluator": "tasks",
-        "benchmark": "sums",
-        "model": "tiny",
-        "model_digest": None,
-        "trials": 2,
-        "tasks": ["a", "b"],
-        "limits": {"max_messages": 20},
-        "settings": {},
-        "user_model": None,
-        "floor": 0.0,
-        "versions": {"agent-sft": "0.1.0"},
-        "started": "2026-01-01T00:00:00Z",
-        "finished": None,
-    }
-    return Evaluation(**{**values, **changes})
-
-
-def trial(task: str, number: int, score: float | None = 1.0, **changes: Any) -> Trial:
-    error = "the server is gone" if score is None else None
-    return Trial(task=task, trial=number, score=score, ended="error" if error else "done", error=error, **changes)
+from agent_sft.evals.results import failed, missing, read_results, write_evaluation, write_trial
+from tests.evaluations import evaluation, trial
 
 
 def test_what_is_written_is_read_in_the_order_of_the_tasks(tmp_path: Path) -> None:
@@ -104,6 +72,7 @@ def test_a_last_line_that_lacks_only_its_end_counts_once(tmp_path: Path) -> None
         ('{"task": "a", "trial": 0, "score": 0, "ended": "done", "error": "gone"}', "either a 'score' or an 'error'"),
         ('{"task": "a", "trial": -1, "score": 0, "ended": "done"}', "counts from 0"),
         ('{"task": "a", "trial": 0, "score": 0, "ended": "done", "turn": 1}', "turn"),
+        ('{"task": "a", "trial": 0, "score": 0, "ended": "done", "tool_errors": 1}', "more than 'tool_calls'"),
         ('{"task": "c", "trial": 0, "score": 0, "ended": "done"}', "does not ask for"),
         ('{"task": "a", "trial": 2, "score": 0, "ended": "done"}', "does not ask for"),
     ],

@@ -115,7 +115,7 @@ def test_every_module_imports_only_what_lies_below_it(repo: Path) -> None:
         ("config/sft.py", "from agent_sft import runs"),
         ("errors.py", "from agent_sft.files import write_json"),
         ("engines/llamafactory/facts.py", "import torch"),
-        ("data/formats.py", "import numpy as np"),
+        ("data/formats.py", "import pandas as pd"),
         ("engines/llamafactory/inside/train.py", "from agent_sft.files import write_json"),
         ("engines/deepspeed/inside/check.py", "import llamafactory"),
     ],

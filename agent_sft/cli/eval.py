@@ -1,4 +1,4 @@
-"""`agent-sft eval`: score a served model, and read what the numbers say."""
+"""`agent-sft eval`: scores of served models, with numbers one can trust."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from agent_sft.cli.lazy import LazyGroup
 PREFIX = "agent_sft.cli.eval_"
 
 COMMANDS = {
-    "run": "Score a model on a benchmark; run again, it goes on where it was.",
-    "retry": "Run again the trials whose infrastructure failed.",
-    "list": "List the evaluators and the evaluations of a folder.",
-    "report": "Show pass^k and pass@k of an evaluation, with their intervals.",
-    "compare": "Compare evaluations on the same tasks.",
-    "draft": "Write an evaluator and held-out tasks for checkable data.",
+    "run": "Score a model on a benchmark.",
+    "retry": "Run the trials again that the infrastructure failed.",
+    "list": "List the evaluators and what they can run.",
+    "report": "Show what evaluations found, with intervals.",
+    "compare": "Compare variants on the same tasks.",
+    "draft": "Make a checked benchmark of a data set.",
 }
 """Each lives in the module `agent_sft.cli.eval_NAME`."""
 
@@ -27,4 +27,4 @@ COMMANDS = {
     prefix=PREFIX,
 )
 def command() -> None:
-    """Score a served model with numbers one can trust."""
+    """Score models, report what was found, and compare them."""

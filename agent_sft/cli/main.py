@@ -14,7 +14,7 @@ COMMANDS = {
     "sft": "Fine-tune a model on a file of conversations (what run_sft.sh runs).",
     "prepare": "Validate conversations and write dataset_info.json.",
     "data": "Look at conversations: what is in them, and exactly what is trained on.",
-    "eval": "Score a served model, with numbers one can trust.",
+    "eval": "Score models, report what was found, and compare them.",
     "merge": "Merge consecutive turns of the same role and trim trailing human turns.",
     "doctor": "Find out in seconds what would fail in an hour.",
     "setup": "Make the environments that the engines run in.",

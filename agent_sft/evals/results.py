@@ -45,7 +45,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     turns: int = 0
     tool_calls: int = 0
     tool_errors: int = 0
-    """Calls that were refused: unknown tool, wrong arguments, not readable."""
+    """Those of the calls that were refused: unknown tool, wrong arguments, not readable."""
     violations: int | None = None
     """How often the policy was violated; None where that is not measured."""
     input_tokens: int = 0
@@ -64,6 +64,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError("'score' is not between 0 and 1")
         if self.trial < 0:
             raise ValueError("'trial' counts from 0")
+        if self.tool_errors > self.tool_calls:
+            raise ValueError("'tool_errors' is more than 'tool_calls'")
 
     @property
     def place(self) -> Place:

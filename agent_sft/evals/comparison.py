@@ -1,0 +1,244 @@
+"""Variants compared on the same tasks: which is better, how sure that is, and what it would take to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from agent_sft.errors import UserError
+from agent_sft.evals.comparability import disagreements, of_family, tasks_of
+from agent_sft.evals.intervals import contrast_interval
+from agent_sft.evals.outcomes import FIRST, outcomes, parse_measure
+from agent_sft.evals.permutation import permutation_p
+from agent_sft.evals.power import detectable, tasks_needed
+from agent_sft.evals.results import failed, missing, read_results
+
+SURE = 0.05
+"""A difference counts as told when its p-value, corrected, is below this."""
+
+Verdict = Literal["better", "worse", "cannot tell"]
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One of what is compared."""
+
+    folder: str
+    model: str
+    value: float
+    """The measure's mean over the tasks that are compared."""
+    setting: float | None = None
+    """Where it stands in the order."""
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant against the baseline."""
+
+    variant: str
+    value: float
+    """Its mean less the baseline's."""
+    low: float | None
+    high: float | None
+    p: float
+    """Of the permutation within tasks, two-sided."""
+    p_corrected: float
+    """Holm's, over all variants that are compared."""
+    verdict: Verdict
+    gained: list[str]
+    """The tasks that it does better."""
+    lost: list[str]
+    same: int
+    tasks_needed: int | None
+    """How many tasks would tell this difference with 80 % power; None where no number of tasks would."""
+    detectable: float | None
+    """The smallest difference that these tasks tell with 80 % power."""
+
+
+class Trend(msgspec.Struct, frozen=True, kw_only=True):
+    """How the measure changes with an ordered setting: the mean of each task's least-squares slope."""
+
+    slope: float
+    """Per unit of the setting."""
+    low: float | None
+    high: float | None
+    p: float
+    """Of the permutation within tasks, two-sided."""
+    verdict: Literal["rises", "falls", "cannot tell"]
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Variants on the same tasks."""
+
+    measure: str
+    family: str | None
+    tasks: int
+    baseline: str
+    variants: list[Variant]
+    differences: list[Difference]
+    trend: Trend | None
+    notes: list[str]
+
+
+def compare(
+    folders: Sequence[str | Path],
+    *,
+    baseline: str | Path | None = None,
+    measure: str = FIRST,
+    order: Sequence[Fraction] | None = None,
+    family: str | None = None,
+    common_tasks: bool = False,
+    despite_differences: bool = False,
+) -> Comparison:
+    """Compare evaluations of the same tasks.
+
+    Args:
+        folders: two or more; the first is the baseline unless another is named.
+        baseline: one of the folders.
+        measure: `pass^K`, `pass@K` or `score`.
+        order: the setting of each folder, for the trend.
+        family: compare on the tasks of this family alone.
+        common_tasks: compare on the tasks that all have where they do not have the same ones.
+        despite_differences: compare also where the customer, the benchmark or the limits differ, and say so.
+
+    Raises:
+        UserError: the evaluations cannot be compared, or what was asked for is not there.
+    """
+    names = [str(folder) for folder in folders]
+    first = _baseline(names, baseline)
+    if order is not None and len(order) != len(names):
+        raise UserError(f"names {len(order)} settings for {len(names)} evaluations", where="--order")
+    if order is not None and len(set(order)) < 2:
+        raise UserError("all settings are the same", where="--order", fix="name each evaluation's own, in their order")
+    read = [read_results(folder) for folder in folders]
+    evaluations = [evaluation for evaluation, _ in read]
+    notes = disagreements(names, evaluations, despite_differences)
+    tasks = tasks_of(names, evaluations, common_tasks, notes)
+    if family is not None:
+        tasks = of_family(tasks, family, read)
+    what = parse_measure(measure)
+    fewest = min(evaluation.trials for evaluation in evaluations)
+    if what.k > fewest:
+        fix = f"choose K up to {fewest}, or run more trials"
+        raise UserError(
+            f"{what} needs {what.k} trials of each task, and there are {fewest}", where="--measure", fix=fix
+        )
+    for name, (evaluation, trials) in zip(names, read, strict=True):
+        lacking = len(missing(evaluation, trials)) + len(failed(trials))
+        if lacking:
+            notes.append(f"{lacking:,} of the {len(evaluation.places):,} trials of {name} have no score")
+    values = [{one.task: what.of(one) for one in outcomes(*pair)} for pair in read]
+    rows = [[found[task] for found in values] for task in tasks]
+    whole = [(task, row) for task, row in zip(tasks, rows, strict=True) if None not in row]
+    if len(whole) < len(tasks):
+        count = f"{len(tasks) - len(whole):,} of {len(tasks):,} tasks are"
+        notes.append(f"{count} left out: in one evaluation or another too few of their trials have a score")
+    if not whole:
+        raise UserError("no task has a score in all of the evaluations", fix="finish them: the same command again")
+    table = [[value for value in row if value is not None] for _, row in whole]
+    kept = [task for task, _ in whole]
+    array = np.array(table, dtype=float)
+    differences = _holm(
+        [_difference(name, first, column, kept, table, array) for column, name in enumerate(names) if column != first]
+    )
+    if len(kept) == 1:
+        notes.append("there is one task: how tasks differ is not known, so there is no interval")
+    notes.append("the interval and p are about these checkpoints: another training seed may differ by more")
+    return Comparison(
+        measure=str(what),
+        family=family,
+        tasks=len(kept),
+        baseline=names[first],
+        variants=[
+            Variant(
+                folder=name,
+                model=evaluation.model,
+                value=float(array[:, column].mean()),
+                setting=float(order[column]) if order is not None else None,
+            )
+            for column, (name, evaluation) in enumerate(zip(names, evaluations, strict=True))
+        ],
+        differences=differences,
+        trend=_trend(table, array, order) if order is not None else None,
+        notes=notes,
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number by Holm's step-down method (Holm 1979)."""
+    ranked = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(ranked):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = highest
+    return corrected
+
+
+def _baseline(names: list[str], baseline: str | Path | None) -> int:
+    if len(names) < 2:
+        raise UserError("there is nothing to compare with", fix="name two or more folders")
+    if len({Path(name).resolve() for name in names}) < len(names):
+        raise UserError("the same folder is named twice")
+    if baseline is None:
+        return 0
+    wanted = Path(baseline).resolve()
+    for index, name in enumerate(names):
+        if Path(name).resolve() == wanted:
+            return index
+    raise UserError("is not among the folders", where=f"--baseline {baseline}", fix=f"choose from {', '.join(names)}")
+
+
+def _difference(
+    name: str, first: int, column: int, tasks: list[str], table: list[list[Fraction | float]], array: np.ndarray
+) -> Difference:
+    pairs = [(row[first], row[column]) for row in table]
+    change = array[:, column] - array[:, first]
+    interval = contrast_interval(array[:, [first, column]], (-1.0, 1.0))
+    value = float(change.mean())
+    deviation = float(change.std(ddof=1)) if len(change) > 1 else 0.0
+    p = permutation_p(pairs, (Fraction(-1), Fraction(1)))
+    return Difference(
+        variant=name,
+        value=value,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        p=p,
+        p_corrected=p,
+        verdict="cannot tell",
+        gained=[task for task, (before, after) in zip(tasks, pairs, strict=True) if after > before],
+        lost=[task for task, (before, after) in zip(tasks, pairs, strict=True) if after < before],
+        same=sum(before == after for before, after in pairs),
+        tasks_needed=tasks_needed(value, deviation) if len(change) > 1 else None,
+        detectable=detectable(deviation, len(change)),
+    )
+
+
+def _holm(differences: list[Difference]) -> list[Difference]:
+    corrected = holm([one.p for one in differences])
+    told = []
+    for one, p in zip(differences, corrected, strict=True):
+        verdict: Verdict = "cannot tell" if p >= SURE else "better" if one.value > 0 else "worse"
+        told.append(msgspec.structs.replace(one, p_corrected=p, verdict=verdict))
+    return told
+
+
+def _trend(table: list[list[Fraction | float]], array: np.ndarray, order: Sequence[Fraction]) -> Trend:
+    """Return the mean slope: least squares in each task is the contrast (s - mean s) / sum (s - mean s)^2."""
+    middle = sum(order, Fraction(0)) / len(order)
+    spread = sum((setting - middle) ** 2 for setting in order)
+    weights = [(setting - middle) / spread for setting in order]
+    floats = [float(weight) for weight in weights]
+    interval = contrast_interval(array, floats)
+    slope = float(array.mean(axis=0) @ np.array(floats))
+    p = permutation_p(table, weights)
+    return Trend(
+        slope=slope,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        p=p,
+        verdict="cannot tell" if p >= SURE else "rises" if slope > 0 else "falls",
+    )
