@@ -16,6 +16,7 @@ COMMANDS = {
     "data": "Look at conversations: what is in them, and exactly what is trained on.",
     "eval": "Score models, report what was found, and compare them.",
     "merge": "Merge consecutive turns of the same role and trim trailing human turns.",
+    "serve": "Serve a model with vLLM at an OpenAI-compatible address on this machine.",
     "doctor": "Find out in seconds what would fail in an hour.",
     "setup": "Make the environments that the engines run in.",
 }
@@ -30,7 +31,7 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 )
 @click.version_option(__version__, prog_name="agent-sft")
 def group() -> None:
-    """Recorded agent conversations to a fine-tuned model, around LLaMA-Factory."""
+    """Recorded agent conversations to a fine-tuned and served model, around LLaMA-Factory and vLLM."""
 
 
 def main(args: list[str] | None = None, program: str = "agent-sft") -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from agent_sft.config.serve import ServeRequest
-from agent_sft.engines.endpoint import Endpoint, Refused, refuses_without_key
+from agent_sft.engines.endpoint import Refused, refuses_without_key
 from agent_sft.engines.llamafactory import api_server
-from agent_sft.engines.model_files import ModelFiles
+from agent_sft.engines.llamafactory.launch import shown_environment
 from agent_sft.engines.served import ServedModel
 from agent_sft.engines.vllm import failures as vllm_failures
 from agent_sft.engines.vllm.flags import command_line
@@ -24,7 +25,8 @@ from agent_sft.runs.devices import Gpu, gpu_processes, visible_gpus
 from agent_sft.runs.processes import Child, StopSignal
 from agent_sft.stages.plan import settings_yaml
 from agent_sft.stages.reporting import Reporter
-from agent_sft.stages.serving_plan import ServePlan, check_adapter, local_model, plan_serving
+from agent_sft.stages.serving_control import Control
+from agent_sft.stages.serving_plan import ServePlan, plan_serving
 
 READY_SECONDS = 1800.0
 """A server that answers nothing for so long is taken for dead: large models load in minutes."""
@@ -33,6 +35,8 @@ GRACE_SECONDS = 10.0
 """How long a server may take to end by itself."""
 MEMORY_SECONDS = 60.0
 """How long a driver may take to free a GPU's memory once its processes are gone."""
+HIDDEN = "(random)"
+"""Shown in place of the key."""
 MEMORY_SLACK = 0.02
 """Share of a GPU's memory by which what is free may differ from before."""
 
@@ -42,57 +46,35 @@ __all__ = ["ServeRequest", "Server", "serve"]
 class Server:
     """A running server."""
 
-    def __init__(self, plan: ServePlan, port: int, key: str, place: Path) -> None:
+    def __init__(self, plan: ServePlan, place: Path, hold: Sequence[int] = ()) -> None:
         """Start it; `wait_until_ready` comes next.
 
         Args:
             plan: what to serve.
-            port: on 127.0.0.1.
-            key: that every request must carry.
             place: folder for its log.
+            hold: file descriptors (locks) that stay open until all of it is gone.
+
+        Raises:
+            UserError: the port is in use.
         """
         self.plan = plan
         self.log = place / "server.log"
-        self._endpoint = Endpoint(f"http://127.0.0.1:{port}", key)
-        self._key = key
-        self._port = port
-        self._loaded: dict[str, ModelFiles] = dict(plan.adapters)
-        self._reloaded: tuple[ModelFiles, str] | None = None
+        port, key = free_port(plan.request.port), secrets.token_urlsafe(32)
+        self.control = _control(plan, port, key)
         self._ready = False
         self._memory = _free_memory(plan.gpus)
         command, environment = launch(plan, port, key, place)
-        self._child = Child(command, log=self.log, env=environment)
+        self.log.unlink(missing_ok=True)
+        self._child = Child(command, log=self.log, env=environment, hold=hold)
 
     @property
     def model(self) -> ServedModel:
         """The model that was asked for."""
-        plan = self.plan
-        model, digest = self._reloaded or (plan.model, plan.digest)
-        return ServedModel(
-            name=plan.name,
-            url=f"http://127.0.0.1:{self._port}/v1",
-            api_key=self._key,
-            backend=plan.backend,
-            template=plan.template,
-            tools=plan.request.tools,
-            max_model_len=plan.length,
-            path=model.folder if model.local else None,
-            digest=digest,
-            adapters=tuple(self._loaded),
-            base=plan.base_name if plan.model.adapter is not None else None,
-        )
+        return self.control.model
 
     def adapter(self, name: str) -> ServedModel:
         """Return one of the adapters at this address as a model of its own."""
-        files = self._loaded[name]
-        return replace(
-            self.model,
-            name=name,
-            path=files.folder,
-            digest=files.digest(),
-            base=self.plan.base_name,
-            template=files.template or self.plan.template,
-        )
+        return self.control.adapter(name)
 
     def wait_until_ready(self, stop: StopSignal) -> None:
         """Wait until the process lives, the address shows our name, and one token was completed.
@@ -110,9 +92,12 @@ class Server:
                 raise self.failure(f"the server was not ready after {READY_SECONDS / 60:.0f} minutes")
             time.sleep(POLL_SECONDS)
         try:
-            without = self._endpoint.complete_one_token(self.plan.name, tools=False)
+            without = self.control.endpoint.complete_one_token(self.plan.name, tools=False)
             stop.leave()
-            if self.plan.request.tools and self._endpoint.complete_one_token(self.plan.name, tools=True) <= without:
+            if (
+                self.plan.request.tools
+                and self.control.endpoint.complete_one_token(self.plan.name, tools=True) <= without
+            ):
                 raise WorkFailed(
                     "tools do not reach the prompt: the server drops them without a word",
                     log=self.log,
@@ -129,7 +114,7 @@ class Server:
         if self.plan.backend != "vllm":
             return True
         try:
-            self._endpoint.call("GET", "/health", timeout=10)
+            self.control.endpoint.call("GET", "/health", timeout=10)
         except Refused as refused:
             return refused.status != 503  # the engine died under it
         except TimeoutError:
@@ -153,65 +138,20 @@ class Server:
         return WorkFailed(what if status is None else f"{what} (exit code {status})", log=self.log, fix=remedy)
 
     def load_adapter(self, name: str, path: Path) -> ServedModel:
-        """Add an adapter, or exchange the one of this name, while the server runs.
-
-        Raises:
-            UserError: it is no adapter, or does not belong to what is served.
-            WorkFailed: the server refused it.
-        """
-        adapter = local_model(str(path))
-        where = f"{name}={path}"
-        highest = int(self.plan.settings.get("max_lora_rank") or 0)
-        if adapter.adapter is None:
-            raise UserError("is a whole model, not an adapter", where=where)
-        if name in (self.plan.base_name, self.plan.name):
-            raise UserError(f"'{name}' is the name of the model that is served", where=where, fix="choose another name")
-        if adapter.rank > highest:
-            raise UserError(
-                f"its rank is {adapter.rank}, the server was started for {highest or 'no adapters'}",
-                where=where,
-                fix=f"start the server with --lora-later {adapter.rank}",
-            )
-        check_adapter(adapter, self.plan.model, where)
-        body = {"lora_name": name, "lora_path": str(adapter.folder.absolute()), "load_inplace": name in self._loaded}
-        self._ask("/v1/load_lora_adapter", body, f"the adapter {where} was not loaded")
-        self._loaded[name] = adapter
-        return self.adapter(name)
+        """Add an adapter while it runs; see `Control.load_adapter`."""
+        return self.control.load_adapter(name, path)
 
     def unload_adapter(self, name: str) -> None:
-        """Take an adapter away while the server runs.
-
-        Raises:
-            UserError: there is none of this name.
-            WorkFailed: the server refused.
-        """
-        if name not in self._loaded:
-            raise UserError(f"no adapter is called '{name}'", fix=f"there are: {', '.join(self._loaded) or 'none'}")
-        self._ask("/v1/unload_lora_adapter", {"lora_name": name}, f"the adapter {name} was not taken away")
-        del self._loaded[name]
+        """Take an adapter away while it runs; see `Control.unload_adapter`."""
+        self.control.unload_adapter(name)
 
     def reload(self, path: Path) -> ServedModel:
-        """Exchange the weights for those of another checkpoint of the same shape, in a second or less.
-
-        The name stays what it was; path and digest of the model tell whose weights are served.
-
-        Raises:
-            UserError: it is another architecture, tokenizer or chat template, or no whole model.
-            WorkFailed: the server refused it; what it serves now is unknown, so it is ended.
-        """
-        if self.plan.backend != "vllm":
-            raise UserError("LLaMA-Factory's server cannot exchange its weights", fix="stop it and start another")
-        model = local_model(str(path))
-        _check_same_shape(model, self.plan.base)
-        order = {"method": "reload_weights", "kwargs": {"weights_path": str(model.folder.absolute())}}
+        """Exchange the weights while it runs; see `Control.reload`. A server that refuses is ended."""
         try:
-            self._ask("/collective_rpc", order, f"the weights of {path} were not loaded")
-            self._ask("/reset_prefix_cache", None, "what was kept of earlier prompts was not forgotten")
+            return self.control.reload(path)
         except WorkFailed:
             self._child.kill()
             raise
-        self._reloaded = (model, model.digest())
-        return self.model
 
     def stop(self) -> None:
         """End the server and all it started, and wait until its memory is free."""
@@ -226,15 +166,9 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            return self.plan.name in self._endpoint.models() and refuses_without_key(self.model.url)
+            return self.plan.name in self.control.endpoint.models() and refuses_without_key(self.model.url)
         except (OSError, Refused, KeyError):
             return False
-
-    def _ask(self, path: str, body: object, what: str) -> None:
-        try:
-            self._endpoint.call("POST", path, body, timeout=600)
-        except (OSError, Refused) as error:
-            raise self.failure(f"{what}: {error}") from error
 
     def _ended_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -262,20 +196,54 @@ def serve(
         WorkFailed: the server did not come up; with the end of its log and the remedy where the cause is known.
         Interrupted: the user stopped it before it was ready.
     """
-    plan = plan_serving(request)
-    for note in plan.notes if reporter is not None else ():
-        assert reporter is not None
-        reporter.say(f"serve: {note}")
+    with serve_plan(plan_serving(request), place=place, stop=stop, reporter=reporter) as server:
+        yield server
+
+
+@contextmanager
+def serve_plan(
+    plan: ServePlan, *, place: Path, stop: StopSignal, reporter: Reporter | None = None, hold: Sequence[int] = ()
+) -> Iterator[Server]:
+    """Serve what was planned; as `serve`, with file descriptors that stay open until all of it is gone."""
+    say = reporter.say if reporter is not None else _say_nothing
+    for note in plan.notes:
+        say(f"serve: {note}")
     place.mkdir(parents=True, exist_ok=True)
-    port = free_port(request.port)
-    server = Server(plan, port, secrets.token_urlsafe(32), place)
+    server = Server(plan, place, hold)
     try:
-        if reporter is not None:
-            reporter.say(f"serve: starting {plan.backend} on port {port}; log in {server.log}")
+        say(f"serve: starting {plan.backend} with {plan.model.reference}; log in {server.log}")
         server.wait_until_ready(stop)
         yield server
     finally:
         server.stop()
+
+
+def _say_nothing(_text: str) -> None:
+    pass
+
+
+def _control(plan: ServePlan, port: int, key: str) -> Control:
+    adapters = {name: adapter.folder.absolute() for name, adapter in plan.adapters.items()}
+    model = ServedModel(
+        name=plan.name,
+        url=f"http://127.0.0.1:{port}/v1",
+        api_key=key,
+        backend=plan.backend,
+        template=plan.template,
+        tools=plan.request.tools,
+        max_model_len=plan.length,
+        path=plan.model.folder.absolute() if plan.model.local else None,
+        digest=plan.digest,
+        adapters=tuple(adapters),
+        base=plan.base_name if plan.model.adapter is not None and plan.backend == "vllm" else None,
+    )
+    return Control(
+        model=model,
+        base_name=plan.base_name,
+        base_folder=plan.base.folder.absolute(),
+        highest_rank=int(plan.settings.get("max_lora_rank") or 0),
+        adapters=adapters,
+    )
 
 
 def launch(plan: ServePlan, port: int, key: str, place: Path) -> tuple[list[str], dict[str, str]]:
@@ -288,14 +256,44 @@ def launch(plan: ServePlan, port: int, key: str, place: Path) -> tuple[list[str]
             api_server.server_command(plan.python, settings.absolute()),
             api_server.server_environment(key, port, plan.name),
         )
+    return command_line(plan.python, _vllm_arguments(plan, port)), _vllm_environment(plan, key)
+
+
+def _vllm_arguments(plan: ServePlan, port: int | str) -> dict[str, Any]:
     arguments = {**plan.settings, "port": port}
     if plan.adapters:
         arguments["lora_modules"] = [
             {"name": name, "path": str(adapter.folder.absolute())} for name, adapter in plan.adapters.items()
         ]
-    chosen = [gpu.index for gpu in plan.gpus] if plan.request.gpus is not None or len(plan.gpus) > 1 else None
-    environment = serving_environment(plan.base, key, gpus=chosen, on_gpu=bool(plan.gpus), length=plan.length)
-    return command_line(plan.python, arguments), environment
+    return arguments
+
+
+def _vllm_environment(plan: ServePlan, key: str) -> dict[str, str]:
+    chosen = [gpu.index for gpu in plan.gpus] if plan.request.gpus is not None else None
+    return serving_environment(plan.base, key, gpus=chosen, on_gpu=bool(plan.gpus), length=plan.length)
+
+
+def shown_launch(plan: ServePlan) -> Iterator[str]:
+    """Return, line by line, what starting a plan's server would run, without its key."""
+    yield from (f"# {note}" for note in plan.notes)
+    yield f"# model {plan.name}: {plan.model.reference} ({plan.digest})"
+    if plan.template:
+        yield f"# trained with the template {plan.template}"
+    if plan.python is None:
+        yield "# the environment is not installed (`agent-sft setup serve`): flags are unchecked"
+    port = plan.request.port or "FREE_PORT"
+    python = plan.python or Path(".venvs/serve/bin/python")
+    if plan.backend == "llamafactory":
+        yield "# llamafactory.yaml"
+        yield settings_yaml(dict(plan.settings)).rstrip()
+        environment = api_server.server_environment(HIDDEN, port, plan.name)
+        command = api_server.server_command(python, Path("llamafactory.yaml"))
+    else:
+        environment = _vllm_environment(plan, HIDDEN)
+        command = command_line(python, _vllm_arguments(plan, port))
+    for name, value in shown_environment(environment).items():
+        yield f"export {name}={shlex.quote(value)}"
+    yield " ".join(map(shlex.quote, command))
 
 
 def free_port(wanted: int | None) -> int:
@@ -315,31 +313,6 @@ def free_port(wanted: int | None) -> int:
                 fix="leave --port out and a free one is chosen, or stop what uses it",
             ) from error
         return int(probe.getsockname()[1])
-
-
-def _check_same_shape(model: ModelFiles, served: ModelFiles) -> None:
-    if model.adapter is not None:
-        raise UserError("is an adapter", where=model.reference, fix="add it with `agent-sft serve load`")
-    ignored = {"transformers_version", "_name_or_path", "use_cache", "dtype", "torch_dtype"}
-    differing = [
-        key
-        for key in {**model.config, **served.config}
-        if key not in ignored and model.config.get(key) != served.config.get(key)
-    ]
-    if differing:
-        raise UserError(
-            f"has another shape than the model that is served ({', '.join(sorted(differing)[:4])})",
-            where=model.reference,
-            fix="stop the server and start one for it",
-        )
-    for name in ("tokenizer.json", "chat_template.jinja"):
-        mine, theirs = model.folder / name, served.folder / name
-        if mine.is_file() != theirs.is_file() or (mine.is_file() and mine.read_bytes() != theirs.read_bytes()):
-            raise UserError(
-                f"its {name} differs from that of the model that is served",
-                where=model.reference,
-                fix="stop the server and start one for it",
-            )
 
 
 def _free_memory(gpus: tuple[Gpu, ...]) -> dict[str, int]:

@@ -237,6 +237,7 @@ def _vllm(
         "host": "127.0.0.1",
         "port": request.port,
         "middleware": GUARD,
+        "disable_access_log_for_endpoints": "/health",
         "dtype": served_dtype(base, trained, gpu=bool(gpus), bfloat16=bfloat16),
         "max_model_len": served_length(base, trained),
         "chat_template": str(template_file.absolute()) if template_file is not None and trained.local else None,

@@ -49,7 +49,7 @@ def server_command(python: Path, settings: Path) -> list[str]:
     return [str(python), "-m", "llamafactory.cli", "api", str(settings)]
 
 
-def server_environment(key: str, port: int, name: str) -> dict[str, str]:
+def server_environment(key: str, port: int | str, name: str) -> dict[str, str]:
     """Return the environment variables of the server: ours, with what it needs.
 
     Args:

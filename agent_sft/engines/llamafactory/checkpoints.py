@@ -83,6 +83,12 @@ def weights_fault(folder: Path) -> str | None:
     return next((name for name in present if not _whole(folder / name)), None)
 
 
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor in the safetensors files of a folder."""
+    headers = [_safetensors_header(path)[1] for path in sorted(folder.glob("*.safetensors"))]
+    return {name: tuple(entry["shape"]) for header in headers for name, entry in header.items()}
+
+
 def _whole(path: Path) -> bool:
     try:
         size = path.stat().st_size

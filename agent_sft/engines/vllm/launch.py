@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import psutil
 
@@ -61,15 +61,6 @@ def cache_gib(base: ModelFiles, length: int | None) -> int:
     wanted = (base.cache_bytes or 0) * (length or 0) * CONVERSATIONS * 2  # float32 takes twice the bytes
     most = psutil.virtual_memory().total // 4
     return max(1, -(-min(wanted, most) // GIB))
-
-
-def shown_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that differ from our own, without the key: what a reader needs to repeat the command."""
-    return {
-        name: "(random)" if name == KEY else value
-        for name, value in environment.items()
-        if os.environ.get(name) != value
-    }
 
 
 _NOT_PASSED_ON = frozenset(
