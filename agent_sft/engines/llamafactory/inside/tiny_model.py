@@ -1,7 +1,8 @@
 """Makes a random Qwen2 with a tokenizer of its own from prepared conversations.
 
-Standard input: {"data": JSONL file, "folder": existing folder, "seed": int, "shape": {name: int}}, where
-`shape` may hold any of SHAPE's names. Result: {"parameters": int, "tokens": int}, the size of the model and
+Standard input: {"data": JSONL file, "folder": existing folder, "seed": int, "shape": {name: int},
+"one_token": [text], "shared_as_one": bool}, where `shape` may hold any of SHAPE's names, each of `one_token` becomes
+one token, and with `shared_as_one` so does each part of the prompt that all rows begin with. Result: {"parameters": int, "tokens": int}, the size of the model and
 of the tokenizer's vocabulary.
 
 Of the engine's packages only numpy and tokenizers are imported: torch and transformers alone would take
@@ -96,7 +97,9 @@ def main() -> None:
     order = json.load(sys.stdin)
     shape = {**SHAPE, **order.get("shape", {})}
     folder = Path(order["folder"])
-    tokenizer = train_tokenizer(Path(order["data"]), shape["tokens"])
+    data = Path(order["data"])
+    whole = [*order.get("one_token", []), *(shared_parts(data) if order.get("shared_as_one") else [])]
+    tokenizer = train_tokenizer(data, shape["tokens"], whole)
     tokenizer.save(str(folder / "tokenizer.json"))
     size = tokenizer.get_vocab_size()
     # A multiple of 64 suits matrix units, and lets the embedding be cut evenly among GPUs.
@@ -129,23 +132,39 @@ def texts(data: Path) -> Iterator[str]:
                 yield text
 
 
-def train_tokenizer(data: Path, tokens: int) -> Tokenizer:
-    """Train a byte-level BPE tokenizer of at most `tokens` tokens, Qwen2's in everything but the vocabulary."""
+def shared_parts(data: Path) -> list[str]:
+    """Return what the prompts of all rows begin with: the policy, the words around the tools, each tool as rendered."""
+    shared: dict[str, None] | None = None
+    with data.open(encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            tools = json.loads(row.get("tools") or "[]")
+            bare = [tool if tool.get("type") == "function" else {"type": "function", "function": tool} for tool in tools]
+            parts = [row.get("system") or DEFAULT_SYSTEM, *(json.dumps(tool, ensure_ascii=False) for tool in bare)]
+            parts += [TOOLS_BEGIN, TOOLS_END] if tools else []
+            shared = {part: None for part in (parts if shared is None else shared) if part in parts}
+    return list(shared or ())
+
+
+def train_tokenizer(data: Path, tokens: int, whole: list[str]) -> Tokenizer:
+    """Train a byte-level BPE tokenizer of at most `tokens` tokens, Qwen2's in everything but the vocabulary.
+
+    Each of `whole` is one token of it, wherever it stands.
+    """
     tokenizer = Tokenizer(BPE())
     tokenizer.normalizer = NFC()
-    words = Split(Regex(WORDS), behavior="isolated")
-    tokenizer.pre_tokenizer = Sequence([words, ByteLevel(add_prefix_space=False, use_regex=False)])
+    cut = Split(Regex(WORDS), behavior="isolated")
+    tokenizer.pre_tokenizer = Sequence([cut, ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = ByteLevelDecoder()
     special = (END_OF_TEXT, TURN_START, TURN_END)
     trainer = BpeTrainer(
-        vocab_size=tokens - len(special) - len(MARKERS),
+        vocab_size=tokens - len(special) - len(MARKERS) - len(whole),
         initial_alphabet=ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts(data), trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     # One token each, but visible in decoded text: a server finds the calls by them.
-    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in MARKERS])
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in (*MARKERS, *whole)])
     return tokenizer
 
 
