@@ -10,8 +10,9 @@ import msgspec
 from agent_sft.errors import UserError
 from agent_sft.evals.results import EVALUATION, Evaluation, read_results
 
-COMPARED = ("evaluator", "benchmark", "trials", "tasks", "limits", "settings", "user_model", "versions")
-"""What two runs must share for their trials to stand in one table; the model is compared by its weights."""
+COMPARED = ("evaluator", "benchmark", "trials", "tasks", "limits", "settings", "versions")
+"""What two runs must share for their trials to stand in one table; the model is compared by its weights, and a customer
+at an address by its name, since servers change their ports."""
 
 
 def kept_evaluation(folder: Path, asked: Evaluation) -> Evaluation:
@@ -24,6 +25,7 @@ def kept_evaluation(folder: Path, asked: Evaluation) -> Evaluation:
         return asked
     known, _ = read_results(folder)
     differing = [_difference(name, getattr(known, name), getattr(asked, name)) for name in COMPARED]
+    differing.append(_difference("user_model", _customer(known.user_model), _customer(asked.user_model)))
     if known.model_digest is not None and asked.model_digest is not None:
         differing.append("the model's weights are others" if known.model_digest != asked.model_digest else "")
     else:
@@ -36,6 +38,10 @@ def kept_evaluation(folder: Path, asked: Evaluation) -> Evaluation:
             fix="choose another --out, or give --fresh to set it aside",
         )
     return known
+
+
+def _customer(text: str | None) -> str | None:
+    return text if text is None or "://" not in text else text.partition("#")[2]
 
 
 def _difference(name: str, before: Any, after: Any) -> str:

@@ -218,7 +218,8 @@ def ended(sample: EvalSample, calls: list[Any], order: dict[str, Any]) -> str:
     limits = order["limits"]
     if sum(usage(event, "total_tokens") for event in calls) >= limits["token_limit"]:
         return "token_limit"
-    if calls and max(length(event) for event in calls) + 1 >= limits["max_messages"]:
+    # Each round adds an answer and the other side's next message.
+    if calls and max(length(event) for event in calls) + 2 >= limits["max_messages"]:
         return "max_messages"
     return "done"
 
