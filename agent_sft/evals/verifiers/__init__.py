@@ -1,0 +1,1 @@
+"""Verifiers: each tells whether an answer is right."""
