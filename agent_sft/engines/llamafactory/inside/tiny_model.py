@@ -138,7 +138,9 @@ def shared_parts(data: Path) -> list[str]:
     with data.open(encoding="utf-8") as lines:
         for row in map(json.loads, lines):
             tools = json.loads(row.get("tools") or "[]")
-            bare = [tool if tool.get("type") == "function" else {"type": "function", "function": tool} for tool in tools]
+            bare = [
+                tool if tool.get("type") == "function" else {"type": "function", "function": tool} for tool in tools
+            ]
             parts = [row.get("system") or DEFAULT_SYSTEM, *(json.dumps(tool, ensure_ascii=False) for tool in bare)]
             parts += [TOOLS_BEGIN, TOOLS_END] if tools else []
             shared = {part: None for part in (parts if shared is None else shared) if part in parts}
