@@ -23,6 +23,8 @@ MAX_SOURCES = 500
 class InspectTask:
     """A task, by name or in a file, with its arguments."""
 
+    spec: str
+    """As Inspect finds it from anywhere."""
     name: str
     version: str
     args: Mapping[str, Any]
@@ -73,7 +75,7 @@ def describe_task(
     if len(set(samples)) != len(samples):
         raise UserError("two of its samples have the same id", where=task)
     families = {str(sample["id"]): str(sample["family"]) for sample in found["samples"] if sample["family"]}
-    return InspectTask(found["name"], found["version"], found["args"], samples, families, digest)
+    return InspectTask(found["spec"], found["name"], found["version"], found["args"], samples, families, digest)
 
 
 def task_file(task: str) -> Path | None:
@@ -90,7 +92,7 @@ def _described(python: Path, program: Path, asked: dict[str, Any], task: str) ->
     if "unknown" in found:
         names = found["unknown"]
         hint = nearest(task, names) or f"there are {len(names)}, such as {', '.join(names[:3])}"
-        raise UserError(f"Inspect has no task '{task}'", where="--task", fix=f"{hint} A file is named as FILE.py")
+        raise UserError(f"Inspect has no task '{task}'", where="--task", fix=hint)
     if "wrong_args" in found:
         name, accepts = found["wrong_args"], found["accepts"]
         hint = nearest(name, accepts) or (f"it takes {', '.join(accepts)}" if accepts else "it takes none")

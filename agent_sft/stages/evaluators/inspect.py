@@ -19,7 +19,7 @@ from agent_sft.engines.inspect.launch import (
     finished_samples,
     log_file,
 )
-from agent_sft.engines.inspect.tasks import InspectTask, describe_task, inspect_versions, task_file
+from agent_sft.engines.inspect.tasks import InspectTask, describe_task, inspect_versions
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.results import Place, Trial
@@ -57,13 +57,13 @@ class InspectEvaluator(Evaluator):
     def check(self, run: EvalRun) -> None:
         """Check the task and who plays the customer."""
         check_customer(run)
+        self.benchmark(run)
         if run.task.startswith(WANTS_USER) and run.user_model in (None, "scripted"):
             raise UserError(
                 "this benchmark has no scripted customer: a model plays it",
                 where="--user-model",
                 fix="give openai/gpt-4.1, an address, or local",
             )
-        self.benchmark(run)
 
     def benchmark(self, run: EvalRun) -> Benchmark:
         """Return the samples that are asked for."""
@@ -137,10 +137,9 @@ class InspectEvaluator(Evaluator):
             user = {"name": customer.name, "url": None, "temperature": 0.0}
         elif customer is not None:
             user = address_model(USER_SERVICE, customer, 0.0)
-        file = task_file(run.task)
         return {
             "title": work.benchmark.name,
-            "task": str(file.resolve()) + run.task[len(str(file)) :] if file is not None else run.task,
+            "task": task.spec,
             "args": dict(task.args),
             "scorer": self.config.scorer,
             "pending": work.task_trials(),

@@ -1,19 +1,19 @@
 """Says what a task of Inspect consists of.
 
 Payload: {"task": name or file, "args": {...}, "user": model name or null}
-Result: {"name", "version", "accepts": [...], "samples": [{"id", "family"}]}, or one of
-{"unknown": [names there are]}, {"wrong_args": message, "accepts": [...]}, {"failed": message},
+Result: {"spec", "name", "version", "args", "samples": [{"id", "family"}]}, or one of
+{"unknown": [names there are]}, {"wrong_args": message, "accepts": [...]}, {"failed": message}, {"several": [names]},
 {"user": message} where the customer's model cannot be used.
 """
 
 import importlib
 import inspect
 import json
+import os
 import sys
-from pathlib import Path
 from typing import Any
 
-from inspect_ai._eval.loader import load_tasks, parse_spec_str
+from inspect_ai._eval.loader import _load_task_specs, load_tasks, parse_spec_str
 from inspect_ai._util.registry import registry_find, registry_info, registry_lookup
 from inspect_ai.model import get_model
 
@@ -41,26 +41,37 @@ def known_tasks(wanted: str) -> list[str]:
 def load(task: str, args: dict[str, Any]) -> dict[str, Any]:
     """Return what the task consists of, or what is wrong."""
     found = registry_lookup("task", task)
-    file, _ = parse_spec_str(task)
-    if found is None and (file is None or not Path(file).is_file()):
-        return {"unknown": known_tasks(task)}
-    accepts = accepted(found) if found is not None else None
-    if accepts is not None and (wrong := sorted(args.keys() - accepts.keys())):
+    if found is None:
+        file, name = parse_spec_str(task)
+        if file is None or not file.is_file():
+            return {"unknown": known_tasks(task)}
+        os.chdir(file.parent)
+        sys.path.insert(0, str(file.parent))
+        try:
+            names = _load_task_specs(file)
+        except Exception as error:
+            return {"failed": f"{type(error).__name__}: {error}"}
+        if name is None and len(names) != 1:
+            return {"several": names}
+        name = name or names[0]
+        if name not in names:
+            return {"unknown": [f"{file.name}@{known}" for known in names]}
+        task, found = f"{file}@{name}", registry_lookup("task", name)
+    accepts = accepted(found)
+    if wrong := sorted(args.keys() - accepts.keys()):
         return {"wrong_args": wrong[0], "accepts": sorted(accepts)}
-    if accepts is not None and accepts.get("shuffle") is True:
+    if accepts.get("shuffle") is True:
         # Unseeded: without this, the first tasks are others each time.
         args = {"shuffle": False, **args}
     try:
-        loaded = load_tasks([task], args)
+        loaded = load_tasks([task], args)[0]
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {error}"}
-    if len(loaded) != 1:
-        return {"several": [each.name for each in loaded]}
     samples = [
         {"id": sample.id if sample.id is not None else number, "family": (sample.metadata or {}).get("family")}
-        for number, sample in enumerate(loaded[0].dataset, start=1)
+        for number, sample in enumerate(loaded.dataset, start=1)
     ]
-    return {"name": loaded[0].name, "version": str(loaded[0].version), "args": args, "samples": samples}
+    return {"spec": task, "name": loaded.name, "version": str(loaded.version), "args": args, "samples": samples}
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from inspect_ai import eval as inspect_eval
 from inspect_ai import task_with
-from inspect_ai._eval.loader import load_tasks
+from inspect_ai._eval.loader import load_tasks, parse_spec_str
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.hooks import BeforeModelGenerate, Hooks, SampleEnd, TaskEnd, hooks
 from inspect_ai.log import EvalSample
@@ -157,7 +157,8 @@ def infrastructure_error(
     what counts is whether a request that failed was answered when it was made again.
     """
     if sample.error is not None:
-        return one_line(sample.error.message)
+        # Where a request failed for good, that says more than what the exception was turned into on its way.
+        return one_line(calls[-1].error if calls and calls[-1].error else sample.error.message)
     waited = order["limits"]["time_limit"] / 2
     for number, event in enumerate(calls):
         if not event.error:
@@ -255,10 +256,13 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Inspect writes down what it has when it is interrupted as from a keyboard.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    place = Path(sys.argv[1])
+    place = Path(sys.argv[1]).resolve()
     order = json.loads((place / "order.json").read_text(encoding="utf-8"))
     limits, pending = order["limits"], order["pending"]
     Outcomes.order, Outcomes.place, Outcomes.waiting = order, place, []
+    file, _ = parse_spec_str(order["task"])
+    if file is not None:
+        os.chdir(file.parent)
     task = load_tasks([order["task"]], order["args"])[0]
     samples = list(task.dataset)
     for number, sample in enumerate(samples, start=1):
