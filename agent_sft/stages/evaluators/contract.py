@@ -194,6 +194,10 @@ class Evaluator(ABC):
         scored = {place for place, trial in read_trials(folder).items() if trial.score is not None}
         return [place for place in evaluation.places if place not in scored and (run.only is None or place in run.only)]
 
+    def limits(self, run: EvalRun) -> dict[str, Any]:
+        """Return what bounds a trial."""
+        return run.limits.model_dump()
+
     def run(self, model: ServedModel, folder: Path, run: EvalRun) -> None:
         """Evaluate a model: run the trials that have no score yet, write `results.jsonl` and `evaluation.json`.
 
@@ -246,7 +250,7 @@ class Evaluator(ABC):
             model_digest=model.digest,
             trials=run.trials,
             tasks=list(benchmark.tasks),
-            limits=run.limits.model_dump(),
+            limits=self.limits(run),
             settings=self.settings(benchmark, run),
             user_model=run.user_model,
             floor=None,
