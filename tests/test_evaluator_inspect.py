@@ -60,7 +60,7 @@ def test_trials_errors_and_limits_are_told_apart(run_cli: RunCli, tmp_path: Path
         assert all(scores[f"sum-{n}", t] == (n + 1) % 2 for n in range(6) if n != 3 for t in (0, 1))
         assert {trials["endless", t].ended for t in (0, 1)} == {"token_limit"}
         assert evaluation.tasks[:3] == ["sum-0", "sum-1", "sum-2"], "not shuffled"
-        assert evaluation.floor == pytest.approx(1 / 8), "the swallowing sample is won by doing nothing"
+        assert evaluation.floor == pytest.approx(2 / 8), "two samples are won by doing nothing"
         assert trials["sum-0", 0].family == "sums"
         assert {request["temperature"] for request in server.requests} == {0.0}
         seeds = {(str(r["messages"][0]["content"]), r["seed"]) for r in server.requests}

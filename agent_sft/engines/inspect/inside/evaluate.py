@@ -77,6 +77,7 @@ class Outcomes(Hooks):  # type: ignore[misc]
     order: dict[str, Any]
     place: Path
     waiting: list[dict[str, Any]]
+    stopping = False
 
     async def on_before_model_generate(self, data: BeforeModelGenerate) -> None:
         """Seed the agent's requests by task and trial: one seed for all would give the same answer in every trial."""
@@ -91,6 +92,8 @@ class Outcomes(Hooks):  # type: ignore[misc]
             line = outcome(data.sample, self.order)
         except Exception as error:  # a hook's failure is only logged: the trial would be missing without a word
             line = {"error": f"the outcome cannot be read: {type(error).__name__}: {error}"}
+        if self.stopping and "error" in line:
+            return  # it was cut off because we are stopped: it did not end
         self.waiting.append({"id": str(data.sample.id), "trial": data.sample.epoch - 1, **line})
         if len(self.waiting) >= self.order["log_buffer"]:
             self.tell()
@@ -251,11 +254,17 @@ def model_of(asked: dict[str, Any], limits: dict[str, Any], config: dict[str, An
     )
 
 
+def stop(*_: object) -> None:
+    """Stop as from a keyboard."""
+    Outcomes.stopping = True
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> None:
     """Run the trials."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Inspect writes down what it has when it is interrupted as from a keyboard.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, stop)
     place = Path(sys.argv[1]).resolve()
     order = json.loads((place / "order.json").read_text(encoding="utf-8"))
     limits, pending = order["limits"], order["pending"]
