@@ -69,6 +69,11 @@ ACCEPTED: list[Case] = [
         called(("look", {"id": 7}), ("refuel", REFUEL["arguments"])),
     ),
     ("tool_call", {"expected": []}, said("I cannot do that.")),
+    (
+        "tool_call",
+        {"expected": LOOK},
+        said('Wait.\n<tool_call>\n{"name": "look", "arguments": {"id": 7}}\n</tool_call>'),
+    ),
 ]
 
 REJECTED: list[tuple[str, dict[str, Any], Answer, str]] = [
@@ -98,6 +103,7 @@ REJECTED: list[tuple[str, dict[str, Any], Answer, str]] = [
     ("tool_call", {"expected": LOOK}, called(("look", {"id": 7}), ("look", {"id": 7})), "also calls look"),
     ("tool_call", {"expected": [LOOK, LOOK]}, called(("look", {"id": 7})), "does not call look"),
     ("tool_call", {"expected": []}, called(("look", {})), "also calls look"),
+    ("tool_call", {"expected": LOOK}, said('<tool_call>{"name": "look", "arg'), "cannot be read"),
     (
         "tool_call",
         {"expected": [LOOK, REFUEL], "ordered": True},
@@ -173,6 +179,11 @@ def test_a_function_of_ones_own_decides(tmp_path: Path) -> None:
     assert verifier.verify(said("a b")).score == 1
     assert verifier.verify(said("a")).score == 0.5
     assert verifier.verify(said("")).reason == "check.py:score gives it 0"
+    source = (
+        "from agent_sft.evals.verifiers.registry import verify\n"
+        "def score(answer, expected): return verify('numeric', answer, expected=expected)\n"
+    )
+    assert python_verifier(tmp_path, source, expected=4).verify(said("5")).reason == "is 5, not 4"
     changed = python_verifier(tmp_path, "def score(answer, expected): return True")
     assert changed.verify(said("")).score == 1
 

@@ -84,7 +84,7 @@ def contrast_interval(per_task: Array, weights: Sequence[float]) -> Interval | N
     """Return the interval of a weighted sum of the means of several variants on the same tasks.
 
     It is put together from the variants' own intervals and the correlations between them (MOVER: Zou and Donner
-    2008; of two variants: Newcombe 1998, method 10). Unlike mean +- t * SE of the differences it stays honest where a
+    2008; of two paired shares: Newcombe 1998). Unlike mean +- t * SE of the differences it stays honest where a
     variant solves next to all tasks or none. Where no task tells the variants apart, it is as wide as a share of
     0 out of T leaves open.
 

@@ -20,7 +20,10 @@ from agent_sft.evals.verifiers.registry import register_verifier
 
 @register_verifier("python")
 class Python(Verifier):
-    """Calls `function(answer, expected)` of a file beside the tasks: it returns a score from 0 to 1, or a truth."""
+    """Calls `function(answer, expected)` of a file beside the tasks.
+
+    It returns a score from 0 to 1, a truth, or a `Verdict` that says what is wrong.
+    """
 
     class Config(contract.Config):
         """Its parameters."""
@@ -49,6 +52,8 @@ class Python(Verifier):
             found = self._function(answer, self.config.expected)
         except Exception as error:
             raise VerifierFailed(f"{self.config.function} raised {type(error).__name__}: {error}") from error
+        if isinstance(found, Verdict):
+            return found
         # Numbers of numpy and such count too; text and None do not.
         if isinstance(found, str | bytes) or not hasattr(found, "__float__") or not 0 <= float(found) <= 1:
             raise VerifierFailed(f"{self.config.function} returned {found!r}, which is no score from 0 to 1")

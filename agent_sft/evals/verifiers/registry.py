@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_sft.errors import UserError, nearest
-from agent_sft.evals.verifiers.contract import Verifier
+from agent_sft.evals.verifiers.contract import Answer, Verdict, Verifier
 from agent_sft.registry import Registry
 
 IN_PROCESS = "in_process"
@@ -63,3 +63,13 @@ def make_verifier(specification: Any, *, where: str, folder: Path) -> Verifier:
     except UserError as error:
         raise UserError(error.what, where=f"{where}: {error.where}" if error.where else where, fix=error.fix) from error
     return made
+
+
+def verify(name: str, answer: Answer, **params: Any) -> Verdict:
+    """Return what a verifier says of an answer: for evaluators of one's own that build on those there are.
+
+    Raises:
+        UserError: the verifier or a parameter is unknown, or a value is wrong.
+        VerifierFailed: it could not be found out.
+    """
+    return make_verifier({"fn_name": name, **params}, where=f"verifier '{name}'", folder=Path()).verify(answer)
