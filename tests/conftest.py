@@ -36,6 +36,14 @@ def train_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def serve_python() -> Path:
+    """The Python of the environment of vLLM, made if it is missing."""
+    from agent_sft.engines.environments import engine_python
+
+    return engine_python("serve")
+
+
+@pytest.fixture(scope="session")
 def run_cli() -> RunCli:
     """Run `agent-sft ARGS`: `run_cli("merge", "--input", path, cwd=..., env={...}, timeout=...)`.
 

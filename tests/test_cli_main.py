@@ -8,12 +8,12 @@ from tests.conftest import RunCli
 def test_help_lists_every_command(run_cli: RunCli) -> None:
     shown = run_cli("--help")
     assert shown.returncode == 0
-    for name in ("sft", "prepare", "merge", "doctor", "setup"):
+    for name in ("sft", "prepare", "merge", "serve", "doctor", "setup"):
         assert f"\n  {name} " in shown.stdout
 
 
 def test_each_command_has_help(run_cli: RunCli) -> None:
-    for name in ("sft", "prepare", "merge", "doctor", "setup"):
+    for name in ("sft", "prepare", "merge", "serve", "doctor", "setup"):
         shown = run_cli(name, "--help")
         assert shown.returncode == 0, shown.stderr
         assert shown.stdout.startswith("Usage: agent-sft")

@@ -10,7 +10,7 @@ import click
 
 from agent_sft.cli.serve_options import adapters_of, gpus_of, serving_lines
 from agent_sft.cli.sft_options import parse_setting
-from agent_sft.cli.show import TerminalReporter
+from agent_sft.cli.show import TerminalReporter, program
 
 if TYPE_CHECKING:
     from agent_sft.config.serve import ServeRequest
@@ -112,5 +112,5 @@ def _reload(options: dict[str, Any]) -> None:
 def _show(record: Record, *, detached: bool) -> None:
     for line in serving_lines(record):
         click.echo(line)
-    end = f"End it: agent-sft serve stop {shlex.quote(record.name)}" if detached else "Ctrl-C ends it."
+    end = f"End it: {shlex.quote(program())} serve stop {record.name}" if detached else "Ctrl-C ends it."
     click.echo(end)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agent_sft.cli.sft_options import FILE, given_options, sft_options
-from agent_sft.cli.show import TerminalReporter, duration, say
+from agent_sft.cli.show import TerminalReporter, duration, program, say
 
 if TYPE_CHECKING:
     from agent_sft.stages.plan import TrainingPlan
@@ -81,22 +82,15 @@ def summary(plan: TrainingPlan, outcome: SFTOutcome) -> list[str]:
 
 
 def next_steps(plan: TrainingPlan, where: Path) -> list[str]:
-    """Return commands that work when pasted: serve the model, call it."""
-    from agent_sft.engines.llamafactory.serving import api_command, curl_snippet, evaluation_command, python_snippet
+    """Return commands that work when pasted: serve the model, evaluate it."""
+    from agent_sft.engines.llamafactory.serving import evaluation_command
 
-    name = f"{Path(str(plan.arguments['model_name_or_path'])).name}-{plan.dataset}"
     base = plan.base_dir if plan.is_tiny else None
     evaluated = str(plan.arguments.get("eval_dataset", plan.dataset))
     evaluation = evaluation_command(plan.python, where, plan.arguments, base, plan.dataset_dir, evaluated)
     return [
-        "Serve it (one request at a time, for a first look):",
-        f"  {api_command(plan.python, where, plan.arguments, base, name)}",
-        "",
-        "Call it from Python (pip install openai):",
-        *(f"  {line}" for line in python_snippet(name)),
-        "",
-        "or from the shell:",
-        *(f"  {line}" for line in curl_snippet(name)),
+        "Serve it (prints its address, and how to call it from Python and the shell):",
+        f"  {shlex.quote(program())} serve {shlex.quote(str(where))}",
         "",
         "Evaluate it (the loss on a dataset made by prepare_sft_data.py):",
         f"  {evaluation}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,12 @@ PLAIN_SECONDS = 30.0
 def say(text: str) -> None:
     """Show a line of what is going on, apart from results."""
     click.echo(text, err=True)
+
+
+def program() -> str:
+    """Return the command that is this program, wherever it is pasted."""
+    beside = Path(sys.executable).with_name("agent-sft")
+    return str(beside) if beside.is_file() else "agent-sft"
 
 
 class TerminalReporter:

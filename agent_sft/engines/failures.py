@@ -11,12 +11,13 @@ LOOKED_AT = 262_144
 KILLED = 128 + 9
 
 
-def known_remedy(log: Path, known: Sequence[tuple[str, str]]) -> str | None:
+def known_remedy(log: Path, known: Sequence[tuple[str, str]], said: str = "") -> str | None:
     """Return the remedy for the first known cause that a log tells.
 
     Args:
         log: the engine's output.
         known: patterns of causes, each with its remedy.
+        said: more words of the engine, looked at first.
     """
-    text = log.read_bytes()[-LOOKED_AT:].decode("utf-8", "replace") if log.is_file() else ""
+    text = said + "\n" + log.read_bytes()[-LOOKED_AT:].decode("utf-8", "replace") if log.is_file() else said
     return next((fix for pattern, fix in known if re.search(pattern, text)), None)

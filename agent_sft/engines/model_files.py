@@ -91,7 +91,7 @@ class ModelFiles:
             heads, hidden, layers = (
                 int(config[key]) for key in ("num_attention_heads", "hidden_size", "num_hidden_layers")
             )
-        except KeyError:
+        except (KeyError, TypeError):
             return None
         head = int(config.get("head_dim") or hidden // heads)
         return 2 * 2 * layers * head * int(config.get("num_key_value_heads") or heads)

@@ -134,7 +134,7 @@ class Server:
             what: happened, in a sentence.
         """
         status = self._child.poll()
-        remedy = (vllm_failures if self.plan.backend == "vllm" else api_server).remedy(self.log, status or 0)
+        remedy = (vllm_failures if self.plan.backend == "vllm" else api_server).remedy(self.log, status or 0, what)
         return WorkFailed(what if status is None else f"{what} (exit code {status})", log=self.log, fix=remedy)
 
     def load_adapter(self, name: str, path: Path) -> ServedModel:

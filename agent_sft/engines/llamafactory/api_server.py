@@ -62,14 +62,15 @@ def server_environment(key: str, port: int | str, name: str) -> dict[str, str]:
     return {**environment, **address, KEY: key, "PYTHONUNBUFFERED": "1"}
 
 
-def remedy(log: Path, exit_code: int) -> str | None:
-    """Return what to do about a server that ended, if its log or exit code tell the cause.
+def remedy(log: Path, exit_code: int, said: str = "") -> str | None:
+    """Return what to do about a server that ended, if its log, words or exit code tell the cause.
 
     Args:
         log: the server's output.
         exit_code: 128 + signal number when a signal ended it.
+        said: what it answered to a request.
     """
-    known = known_remedy(log, _KNOWN)
+    known = known_remedy(log, _KNOWN, said)
     if known is None and exit_code == KILLED:
         return "the system or somebody killed the server, most often because memory ran out: see `dmesg`"
     return known

@@ -23,9 +23,11 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ),
     (
         r"CUDA out of memory|OutOfMemoryError|No available memory for the cache blocks|"
-        r"Free memory on device .* is less than desired|can't allocate memory|Insufficient memory",
+        r"Free memory on device .* is less than|allocation is less than requested memory for kv|"
+        r"can't allocate memory",
         "memory does not suffice: free the GPU (see nvidia-smi), share the model among more GPUs (--gpus 0,1), make"
-        " room for fewer tokens (--set max_model_len=8192) or use less (--set gpu_memory_utilization=0.8)",
+        " room for fewer tokens (--set max_model_len=8192) or take less of it (--set gpu_memory_utilization=0.8;"
+        " without a GPU VLLM_CPU_KVCACHE_SPACE=1)",
     ),
     (
         r"default chat template is no longer allowed|does not define one|no chat template|chat template.*not found",
@@ -33,7 +35,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ),
     (
         r"[Mm]odel architectures? .*(not supported|failed to be inspected)|does not recognize this architecture|"
-        r"are not supported for now|has no vLLM implementation",
+        r"are not supported for now",
         "this vLLM cannot serve the model's architecture: try --backend llamafactory",
     ),
     (
@@ -41,7 +43,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "so many GPUs cannot share the model evenly: choose their number by --gpus",
     ),
     (
-        r"LoRA rank \d+ is greater than|max_lora_rank",
+        r"is greater than max_lora_rank",
         "the adapter's rank is higher than the server was started for: --set max_lora_rank=N",
     ),
     (
@@ -56,14 +58,15 @@ _KNOWN: tuple[tuple[str, str], ...] = (
 )
 
 
-def remedy(log: Path, exit_code: int) -> str | None:
-    """Return what to do about a server that ended, if its log or exit code tell the cause.
+def remedy(log: Path, exit_code: int, said: str = "") -> str | None:
+    """Return what to do about a server that ended, if its log, words or exit code tell the cause.
 
     Args:
         log: the server's output.
         exit_code: 128 + signal number when a signal ended it.
+        said: what it answered to a request.
     """
-    known = known_remedy(log, _KNOWN)
+    known = known_remedy(log, _KNOWN, said)
     if known is None and exit_code == KILLED:
         return "the system or somebody killed the server, most often because memory ran out: see `dmesg`"
     return known

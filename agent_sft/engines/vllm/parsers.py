@@ -15,12 +15,13 @@ _MARKS: tuple[tuple[str, str], ...] = (
     (r"<｜tool▁call▁begin｜>", "deepseek_v31"),
     (r"<\|tool_call_begin\|>", "kimi_k2"),
     (r"<\|tool_call_start\|>", "lfm2"),
+    (r"<\|tool_call>", "gemma4"),
     (r"\[TOOL_CALLS\]", "mistral"),
     (r"<\|action_start\|>", "internlm"),
     (r"<\|channel\|>commentary", "openai"),
     (r"<tool_call>", "hermes"),
     (r"<tool_calls>", "jamba"),
-    (r'<\|python_tag\|>|\{"name": function name, "parameters"', "llama3_json"),
+    (r'<\|python_tag\|>|"name": ?"[\s\S]{0,80}"parameters": ?', "llama3_json"),
 )
 
 

@@ -1,0 +1,84 @@
+"""What the tests of servers share: models to serve, and a look at what is left of a server."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from agent_sft.engines.endpoint import Endpoint
+from tests.conftest import RunCli
+from tests.support import QUICK, short_data
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_plan",
+        "description": "Look a line's plan up.",
+        "parameters": {"type": "object", "properties": {"line": {"type": "string"}}, "required": ["line"]},
+    },
+}
+
+
+def train(run_cli: RunCli, out: Path, *options: str) -> Path:
+    """Train a tiny model for two steps; return the run's directory."""
+    done = run_cli("sft", short_data(out.parent), *QUICK, "--steps", "2", *options, "--output-dir", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def other_adapter(source: Path, folder: Path, seed: int) -> Path:
+    """Copy an adapter's files with random weights in place of its own; return the folder."""
+    folder.mkdir(parents=True)
+    for name in ("adapter_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / name, folder / name)
+    content = (source / "adapter_model.safetensors").read_bytes()
+    begin = 8 + struct.unpack("<Q", content[:8])[0]
+    chance = random.Random(seed)
+    numbers = (len(content) - begin) // 4
+    values = struct.pack(f"<{numbers}f", *(chance.gauss(0, 0.3) for _ in range(numbers)))
+    (folder / "adapter_model.safetensors").write_bytes(content[:begin] + values)
+    return folder
+
+
+def rewritten(path: Path, **changes: Any) -> None:
+    """Change values of a JSON file; None takes a key away."""
+    value = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({name: entry for name, entry in value.items() if entry is not None}))
+
+
+def answer(endpoint: Endpoint, model: str, **body: Any) -> dict[str, Any]:
+    """Ask a question, greedily; return the whole answer."""
+    messages = [{"role": "system", "content": "You help with lines."}, {"role": "user", "content": "My line is slow."}]
+    order = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 12, **body}
+    reply = endpoint.call("POST", "/v1/chat/completions", order, timeout=300)
+    assert isinstance(reply, dict)
+    return reply
+
+
+def text(endpoint: Endpoint, model: str, **body: Any) -> str:
+    """Ask a question, greedily; return the words of the answer."""
+    return str(answer(endpoint, model, **body)["choices"][0]["message"]["content"])
+
+
+def family_of(pid: int) -> list[psutil.Process]:
+    """Return all processes below one."""
+    return psutil.Process(pid).children(recursive=True)
+
+
+def all_gone(processes: list[psutil.Process], seconds: float = 10) -> bool:
+    """Wait until none of the processes is left."""
+    return not psutil.wait_procs(processes, timeout=seconds)[1]
+
+
+def port_is_free(port: int) -> bool:
+    """Tell whether a server could be started on a port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
