@@ -21,6 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from agent_sft.config.tiny import TinyModel  # noqa: E402
 from agent_sft.data.preparing import prepare_dataset  # noqa: E402
 from agent_sft.engines.environments import call_inside, engine_python  # noqa: E402
 from agent_sft.engines.llamafactory.encoding import counted_turns  # noqa: E402
@@ -58,7 +59,7 @@ def main() -> int:
         (folder / "own.json").write_text(json.dumps(own), encoding="utf-8")
         data = prepare_dataset(folder / "own.json", name="telecom", folder=folder / "data").data_path
         example = prepare_dataset(EXAMPLE, name="example", folder=folder / "example").data_path
-        make_tiny_model(python, example, folder / "model", seed=1, shape={"tokens": TOKENS})
+        make_tiny_model(python, example, folder / "model", seed=1, like=TinyModel(tokens=TOKENS))
         prepared = [json.loads(line) for line in data.read_bytes().splitlines()]
         texts = [text for row in prepared for text in (row["system"], *(t["value"] for t in row["conversations"]))]
         size = sum(len(text.encode()) for text in texts) / MEGABYTE

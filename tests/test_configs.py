@@ -41,8 +41,9 @@ def settings_of(repo: Path, name: str) -> dict[str, Any]:
 
 
 def test_nothing_is_shipped_that_no_test_loads(repo: Path) -> None:
-    settings = {"sft_config.yaml", "lora.yaml", "sft_fast.yaml"}
-    assert {path.name for path in (repo / "configs").iterdir()} == {*settings, "process"}
+    settings = {"sft_config.yaml", "lora.yaml", "sft_fast.yaml", "mini_telecom.yaml"}
+    assert {path.name for path in (repo / "configs").iterdir()} == {*settings, "process", "tiny"}
+    assert {path.name for path in (repo / "configs" / "tiny").iterdir()} == {"mini_telecom.yaml"}
     assert {path.name for path in (repo / "configs" / "process").iterdir()} == {"airline_retail.yaml", "telecom.yaml"}
     assert {path.name for path in (repo / "ds_configs").iterdir()} == {
         "ds_zero2.json",
@@ -98,8 +99,8 @@ def test_llamafactorys_own_parser_accepts_them(repo: Path, train_python: Path, t
     program = tmp_path / "parse.py"
     program.write_text(PARSE)
     reference = settings_of(repo, "sft_config.yaml") | {"output_dir": str(tmp_path / "out")}
-    overlays = [{}, settings_of(repo, "lora.yaml"), settings_of(repo, "sft_fast.yaml")]
-    plain, lora, fast = call_inside(
+    overlays = [{}, *(settings_of(repo, name) for name in ("lora.yaml", "sft_fast.yaml", "mini_telecom.yaml"))]
+    plain, lora, fast, mini = call_inside(
         train_python, program, payload=[reference | overlay for overlay in overlays], timeout=300
     )
     assert (plain["template"], plain["cutoff_len"], plain["dataset"]) == ("qwen", 12000, ["tau2_sft"])
@@ -107,6 +108,7 @@ def test_llamafactorys_own_parser_accepts_them(repo: Path, train_python: Path, t
     assert plain["type"] == "full"
     assert (lora["type"], lora["rank"], lora["alpha"], lora["targets"]) == ("lora", 8, 16, ["all"])
     assert fast["learning_rate"] == 5e-6
+    assert (mini["learning_rate"], mini["cutoff_len"], mini["save"]) == (4e-3, 512, "no")
 
 
 def test_they_are_plain_yaml(repo: Path) -> None:

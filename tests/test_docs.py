@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
-PAGES = ["README.md", *DOCS, "examples/data/README.md"]
+PAGES = ["README.md", *DOCS, "examples/data/README.md", "examples/mini_telecom/README.md"]
 BLOCK = re.compile(r"(?:<!--\s*(?P<mark>.*?)\s*-->\n)?```bash\n(?P<code>.*?)```", re.DOTALL)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agent_sft.config.tiny import TinyModel
 from agent_sft.engines.llamafactory.tiny import make_tiny_model
 from agent_sft.errors import WorkFailed
 
@@ -179,10 +180,23 @@ def test_a_failure_leaves_no_half_model(train_python: Path, tmp_path: Path) -> N
 
 
 def test_other_sizes_can_be_asked_for(tiny: Path, train_python: Path, tmp_path: Path) -> None:
-    shape = {"layers": 2, "hidden": 64, "intermediate": 96, "vocabulary": 4096}
-    make_tiny_model(train_python, tiny.parent / "data.jsonl", tmp_path / "m", seed=1, shape=shape)
+    like = TinyModel(layers=2, hidden=64, intermediate=96, vocabulary=4096)
+    make_tiny_model(train_python, tiny.parent / "data.jsonl", tmp_path / "m", seed=1, like=like)
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     assert (config["num_hidden_layers"], config["hidden_size"], config["vocab_size"]) == (2, 64, 4096)
+
+
+def test_identifiers_and_what_all_prompts_share_can_be_one_token_each(
+    tiny: Path, train_python: Path, tmp_path: Path
+) -> None:
+    like = TinyModel(one_token=("C07",), shared_as_one=True, weight_scale=0.5, rope_theta=100.0)
+    make_tiny_model(train_python, tiny.parent / "data.jsonl", tmp_path / "m", seed=1, like=like)
+    config = json.loads((tmp_path / "m" / "tokenizer_config.json").read_text())
+    added = [token["content"] for token in config["added_tokens_decoder"].values() if not token["special"]]
+    assert added[:4] == ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
+    assert added[4:6] == ["C07", "You are an agent of a telecom company."]
+    assert sum(token.startswith('{"type": "function", "function": {"name": ') for token in added) == len(TOOLS)
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["rope_theta"] == 100.0
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ set_option = click.option(
 
 def model_option(required: bool) -> Callable[[F], F]:
     """Return the option that names the model."""
-    what = "Hub name or folder of the model whose tokenizer counts; 'tiny' makes one from the data."
+    what = "Hub name or folder of the model whose tokenizer counts; 'tiny' or a YAML file that describes one makes it."
     return click.option("--model", required=required, help=what)
 
 

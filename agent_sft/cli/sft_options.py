@@ -16,7 +16,8 @@ FILE = click.Path(path_type=Path)
 SFT_OPTIONS = (
     click.option(
         "--model",
-        help="Hub name or folder to start from; 'tiny' makes a small random one.  [default: Qwen/Qwen2.5-7B-Instruct]",
+        help="Hub name or folder to start from; 'tiny' makes a small random one, a YAML file one that it describes."
+        "  [default: Qwen/Qwen2.5-7B-Instruct]",
     ),
     click.option("--template", help="LLaMA-Factory chat template; must fit the model.  [default: qwen]"),
     click.option("--force-template", is_flag=True, help="Use --template even where it does not fit the model."),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from agent_sft.errors import UserError, nearest
+from agent_sft.config.yaml_files import read_mapping, validated
 
 
 class TransformConfig(BaseModel):
@@ -45,26 +44,5 @@ def read_process(path: Path) -> ProcessConfig:
     Raises:
         UserError: it is missing, no YAML, or holds an unknown key, with the nearest known one.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-        raise UserError(what, where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise UserError("is not UTF-8 text", where=str(path)) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
-        raise UserError("is not YAML", where=where) from error
-    if not isinstance(content, dict):
-        raise UserError("must hold `transforms:` and a list of them", where=str(path))
-    try:
-        return ProcessConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        known = TransformConfig.model_fields if len(first["loc"]) > 1 else ProcessConfig.model_fields
-        hint = nearest(str(first["loc"][-1]), known) if first["type"] == "extra_forbidden" else ""
-        what = f"{place}: {message[:1].lower()}{message[1:]}"
-        raise UserError(what, where=str(path), fix=hint or None) from error
+    content = read_mapping(path, "`transforms:` and a list of them")
+    return validated(path, content, ProcessConfig, TransformConfig)

@@ -11,9 +11,6 @@ from agent_sft.errors import UserError
 
 Reporter = Literal["wandb", "tensorboard", "mlflow", "swanlab", "trackio"]
 
-TINY = "tiny"
-"""The `--model` that is made on the spot from the data, for trying things out without a GPU."""
-
 
 class SFTConfig(BaseModel):
     """The options of one run. Field names are the flags' names with underscores."""
@@ -30,7 +27,8 @@ class SFTConfig(BaseModel):
     """Leave out rollouts with a reward below it."""
 
     model: str = "Qwen/Qwen2.5-7B-Instruct"
-    """Hub name or folder of the model to start from; `tiny` makes a small random one from the data."""
+    """Hub name or folder of the model to start from; `tiny` makes a small random one from the data, and so
+    does a YAML file that says what it is like."""
 
     template: str = "qwen"
     """LLaMA-Factory's chat template; checked against the model's family."""

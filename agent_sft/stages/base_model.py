@@ -1,4 +1,4 @@
-"""The model that a training starts from, made on the spot for `--model tiny`."""
+"""The model that a training starts from, made on the spot for `--model tiny` or a YAML file that describes one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from agent_sft.stages.stage import Stage
 
 def base_stage(plan: TrainingPlan, data_digest: str) -> Stage:
     """Return the stage that makes the tiny model."""
-    return Stage("base", {"data": data_digest, "seed": plan.arguments["seed"], "agent-sft": __version__})
+    inputs = {"data": data_digest, "seed": plan.arguments["seed"], "like": plan.tiny.model_dump(mode="json")}
+    return Stage("base", {**inputs, "agent-sft": __version__})
 
 
 def make_base(plan: TrainingPlan, prepared: Stamp, reporter: Reporter) -> None:
@@ -32,7 +33,7 @@ def make_base(plan: TrainingPlan, prepared: Stamp, reporter: Reporter) -> None:
 
     def make() -> tuple[list[Path], dict[str, Any]]:
         reporter.say(f"base: making a tiny random model with a tokenizer from {data.name}")
-        make_tiny_model(python, data, plan.base_dir, seed=int(plan.arguments["seed"]))
+        make_tiny_model(python, data, plan.base_dir, seed=int(plan.arguments["seed"]), like=plan.tiny)
         return sorted(path for path in plan.base_dir.iterdir() if path.is_file()), {}
 
     stage.perform(plan.run, make)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from agent_sft.config.sft import TINY
+from agent_sft.config.tiny import is_made_here
 from agent_sft.engines.deepspeed.config import DeepSpeedConfig
 from agent_sft.engines.environments import engine_versions
 from agent_sft.engines.llamafactory.facts import load_facts
@@ -102,7 +102,7 @@ def _wanted(arguments: dict[str, Any], quick: bool) -> tuple[str, ...]:
 
 def _fit(case: Case, config: DeepSpeedConfig | None) -> Iterator[Finding]:
     model = str(case.arguments.get("model_name_or_path", ""))
-    if model == TINY:
+    if is_made_here(model):
         yield fit_tiny(case.output_dir)
         return
     shape = model_shape(model, None if case.quick else case.python)

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from agent_sft.config.sft import TINY
+from agent_sft.config.tiny import is_made_here, read_tiny
 from agent_sft.data.conversation import Origin
 from agent_sft.data.preparing import prepare_dataset
 from agent_sft.data.report import PrepareReport
@@ -108,7 +108,8 @@ def looked_at(
 
     Args:
         source: anything that can be prepared.
-        model: hub name or folder of the model whose tokenizer counts; `tiny` makes one; None does without.
+        model: hub name or folder of the model whose tokenizer counts; `tiny`, or a YAML file that says
+            what it is like, makes one; None does without.
         template: the chat template.
         settings: further settings of LLaMA-Factory, `cutoff_len` among them.
         force_template: take the template also where it does not fit the model.
@@ -130,15 +131,16 @@ def looked_at(
         wanted = {**(settings or {}), "template": template}
         if python is not None:
             wanted["model_name_or_path"] = model
-            if model == TINY:
+            if is_made_here(str(model)):
                 base = Path(scratch) / "base"
-                make_tiny_model(python, report.data_path, base, seed=SEED)
+                make_tiny_model(python, report.data_path, base, seed=SEED, like=read_tiny(str(model)))
                 wanted["model_name_or_path"] = str(base)
         yield Look(report, folder, origins, wanted, python)
 
 
 def _check_template(python: Path, model: str, template: str) -> None:
-    if model == TINY:
+    if is_made_here(model):
+        read_tiny(model)
         if template != "qwen":
             raise UserError("the tiny model is made for the template 'qwen'", where="--template")
         return

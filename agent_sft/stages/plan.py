@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import yaml
 
-from agent_sft.config.sft import TINY, SFTConfig
+from agent_sft.config.sft import SFTConfig
+from agent_sft.config.tiny import TinyModel, is_made_here, read_tiny
 from agent_sft.engines.deepspeed.config import read_config, validate
 from agent_sft.engines.environments import engine_python, engine_versions, given_python, is_made
 from agent_sft.engines.llamafactory.arguments import (
@@ -92,7 +93,12 @@ class TrainingPlan:
     @property
     def is_tiny(self) -> bool:
         """Whether the base model is made on the spot."""
-        return str(self.arguments["model_name_or_path"]) == TINY
+        return is_made_here(str(self.arguments["model_name_or_path"]))
+
+    @property
+    def tiny(self) -> TinyModel:
+        """What a base model that is made on the spot is like."""
+        return read_tiny(str(self.arguments["model_name_or_path"]))
 
     @property
     def base_dir(self) -> Path:
@@ -136,6 +142,8 @@ def build_plan(config: SFTConfig) -> TrainingPlan:
     )
     if plan.deepspeed is not None:
         read_config(plan.deepspeed)
+    if plan.is_tiny:
+        read_tiny(str(arguments["model_name_or_path"]))
     if plan.python is None:
         note = "the train environment is not installed (`agent-sft setup train`): settings and template are unchecked"
         return replace(plan, notes=(note,))

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from agent_sft.config.sft import SFTConfig  # noqa: E402
+from agent_sft.config.tiny import TinyModel  # noqa: E402
 from agent_sft.data.preparing import prepare_dataset  # noqa: E402
 from agent_sft.engines.environments import call_inside, engine_python, engine_versions  # noqa: E402
 from agent_sft.engines.llamafactory.arguments import option_arguments  # noqa: E402
@@ -51,7 +52,7 @@ LEARNING_RATE = 3e-4
 class Size:
     """How large the experiment is."""
 
-    shape: dict[str, int]
+    like: TinyModel
     conversations: int
     shortest: int
     longest: int
@@ -63,7 +64,7 @@ class Size:
 
 FULL = Size(
     # The sizes of Qwen2.5-0.5B: 494 M parameters.
-    {"layers": 24, "hidden": 896, "intermediate": 4864, "heads": 14, "key_value_heads": 2, "vocabulary": 151936},
+    TinyModel(layers=24, hidden=896, intermediate=4864, heads=14, key_value_heads=2, vocabulary=151936),
     conversations=240,
     shortest=2000,
     longest=11700,
@@ -72,7 +73,7 @@ FULL = Size(
     warmup=6,
     repeats=3,
 )
-SMALL = Size({}, conversations=16, shortest=250, longest=450, cutoff=500, steps=5, warmup=2, repeats=1)
+SMALL = Size(TinyModel(), conversations=16, shortest=250, longest=450, cutoff=500, steps=5, warmup=2, repeats=1)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Bench:
         source = self.place / "conversations.jsonl"
         source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         prepare_dataset(source, name=DATASET, folder=self.place)
-        make_tiny_model(self.python, source, self.model, seed=SEED, shape=size.shape)
+        make_tiny_model(self.python, source, self.model, seed=SEED, like=size.like)
 
     def measure(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Train by these settings in a process of its own."""

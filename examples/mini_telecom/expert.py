@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from customers import Customer, Case
+from customers import Case, Customer
 from rules import CUSTOMERS, FUNCTIONS, Call, Database, ToolRefused, numbers
 
 REFUSALS = (

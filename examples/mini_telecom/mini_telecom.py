@@ -7,7 +7,7 @@ README.md beside this file says what is judged, and how.
 
 from typing import Any, Literal
 
-from customers import PATIENCE, Customer, Case, benchmark
+from customers import Case, Customer, benchmark
 from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageTool, ChatMessageUser, GenerateConfig
@@ -18,8 +18,8 @@ from inspect_ai.util import LimitExceededError, StoreModel, store_as
 from pydantic import Field
 from rules import FUNCTIONS, POLICY, TOOLS, Call, Database, Request, ToolRefused, judge
 
-MESSAGES = 4 + 4 * (1 + PATIENCE)
-"""System, opening, and for each turn of the customer some calls: the expert needs 12 at most."""
+MESSAGES = 16
+"""Of a conversation, the system's among them; the expert's have 11 at most."""
 TOKENS = 20_000
 SECONDS = 300
 ANSWER_TOKENS = 96
@@ -29,7 +29,7 @@ LIMITS = {"message": "max_messages", "token": "token_limit", "time": "time_limit
 """Why a conversation was cut off, in the words of our results."""
 
 
-class Line(StoreModel):
+class Line(StoreModel):  # type: ignore[misc]
     """What is going on in a conversation."""
 
     database: Database = Field(default_factory=dict)
@@ -144,7 +144,7 @@ def carried_out(name: str) -> Any:
             raise ToolError(str(error)) from error
         line.database = database
         line.calls = [*line.calls, (name, arguments)]
-        return str(result)
+        return result
 
     return execute
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ def add_data(database: Database, id: str, gb: int) -> str:  # noqa: A002
     return json.dumps({"ok": "yes"})
 
 
-FUNCTIONS = {"get_customer": get_customer, "add_data": add_data}
+FUNCTIONS: dict[str, Callable[..., str]] = {"get_customer": get_customer, "add_data": add_data}
 
 
 def _record(database: Database, customer: str) -> dict[str, Any]:

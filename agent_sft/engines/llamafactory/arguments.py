@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from agent_sft.config.sft import SFTConfig
+from agent_sft.config.tiny import is_made_here
 from agent_sft.errors import UserError
 
 OPTION_KEYS: dict[str, tuple[str, ...]] = {
@@ -185,8 +186,9 @@ def read_user_yaml(path: Path) -> dict[str, Any]:
 
 
 def default_output_dir(config: SFTConfig) -> Path:
-    """Return `saves/<model>/<dataset>`, the model by the last part of its name or path."""
-    return Path("saves") / (Path(config.model).name or "model") / config.dataset_name
+    """Return `saves/<model>/<dataset>`, the model by the last part of its name or path, without a `.yaml`."""
+    model = Path(config.model)
+    return Path("saves") / ((model.stem if is_made_here(config.model) else model.name) or "model") / config.dataset_name
 
 
 def fingerprinted(arguments: dict[str, Any]) -> dict[str, Any]:

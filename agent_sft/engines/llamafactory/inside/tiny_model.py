@@ -1,8 +1,7 @@
 """Makes a random Qwen2 with a tokenizer of its own from prepared conversations.
 
-Standard input: {"data": JSONL file, "folder": existing folder, "seed": int, "shape": {name: int},
-"one_token": [text], "shared_as_one": bool}, where `shape` may hold any of SHAPE's names, each of `one_token` becomes
-one token, and with `shared_as_one` so does each part of the prompt that all rows begin with. Result: {"parameters": int, "tokens": int}, the size of the model and
+Standard input: {"data": JSONL file, "folder": existing folder, "seed": int, "like": the fields of
+agent_sft.config.tiny.TinyModel}. Result: {"parameters": int, "tokens": int}, the size of the model and
 of the tokenizer's vocabulary.
 
 Of the engine's packages only numpy and tokenizers are imported: torch and transformers alone would take
@@ -24,15 +23,6 @@ from tokenizers.normalizers import NFC
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from tokenizers.trainers import BpeTrainer
 
-SHAPE = {
-    "layers": 4,
-    "hidden": 128,
-    "intermediate": 288,
-    "heads": 4,
-    "key_value_heads": 2,
-    "tokens": 1536,  # of the tokenizer; fewer where the data has too few distinct words
-    "vocabulary": 0,  # rows of the embedding, where more are wanted than the tokenizer has tokens
-}
 CONTEXT = 32768
 TEXT_LIMIT = 16_000_000  # characters; more make the tokenizer slower to train, not better
 
@@ -95,10 +85,10 @@ CHAT_TEMPLATE = """\
 def main() -> None:
     """Make the model and print what was made."""
     order = json.load(sys.stdin)
-    shape = {**SHAPE, **order.get("shape", {})}
+    shape = order["like"]
     folder = Path(order["folder"])
     data = Path(order["data"])
-    whole = [*order.get("one_token", []), *(shared_parts(data) if order.get("shared_as_one") else [])]
+    whole = [*shape["one_token"], *(shared_parts(data) if shape["shared_as_one"] else [])]
     tokenizer = train_tokenizer(data, shape["tokens"], whole)
     tokenizer.save(str(folder / "tokenizer.json"))
     size = tokenizer.get_vocab_size()
@@ -109,7 +99,7 @@ def main() -> None:
     write(folder / "config.json", model_config(shape, ids))
     write(folder / "generation_config.json", {"eos_token_id": [ids["eos"], ids["pad"]], "pad_token_id": ids["pad"]})
     with (folder / "model.safetensors").open("wb") as stream:
-        parameters = write_weights(stream, tensors(shape), order["seed"])
+        parameters = write_weights(stream, tensors(shape), shape["weight_scale"], order["seed"])
     print(json.dumps({"parameters": parameters, "tokens": size}), file=sys.__stdout__)
 
 
@@ -202,7 +192,7 @@ def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def model_config(shape: dict[str, int], ids: dict[str, int]) -> dict[str, Any]:
+def model_config(shape: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]:
     """Return config.json."""
     return {
         "architectures": ["Qwen2ForCausalLM"],
@@ -211,7 +201,7 @@ def model_config(shape: dict[str, int], ids: dict[str, int]) -> dict[str, Any]:
         "eos_token_id": ids["eos"],
         "hidden_act": "silu",
         "hidden_size": shape["hidden"],
-        "initializer_range": 0.02,
+        "initializer_range": shape["weight_scale"],
         "intermediate_size": shape["intermediate"],
         "max_position_embeddings": CONTEXT,
         "max_window_layers": shape["layers"],
@@ -221,7 +211,7 @@ def model_config(shape: dict[str, int], ids: dict[str, int]) -> dict[str, Any]:
         "num_key_value_heads": shape["key_value_heads"],
         "pad_token_id": ids["pad"],
         "rms_norm_eps": 1e-06,
-        "rope_theta": 1000000.0,
+        "rope_theta": shape["rope_theta"],
         "sliding_window": None,
         "tie_word_embeddings": True,
         "torch_dtype": "float32",
@@ -231,7 +221,7 @@ def model_config(shape: dict[str, int], ids: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def tensors(shape: dict[str, int]) -> dict[str, tuple[int, ...]]:
+def tensors(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of every weight of a Qwen2 whose output embedding is its input embedding."""
     hidden, wide = shape["hidden"], shape["intermediate"]
     narrow = hidden // shape["heads"] * shape["key_value_heads"]
@@ -251,10 +241,10 @@ def tensors(shape: dict[str, int]) -> dict[str, tuple[int, ...]]:
     return {**names, "model.norm.weight": (hidden,)}
 
 
-def write_weights(stream: BinaryIO, shapes: dict[str, tuple[int, ...]], seed: int) -> int:
+def write_weights(stream: BinaryIO, shapes: dict[str, tuple[int, ...]], scale: float, seed: int) -> int:
     """Write random float32 weights as a safetensors file: header length, header, values. Return their number.
 
-    Matrices are drawn from N(0, 0.02²), as transformers does for Qwen2; biases are 0 and norms 1.
+    Matrices are drawn from N(0, scale²), as transformers does for Qwen2; biases are 0 and norms 1.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -267,7 +257,7 @@ def write_weights(stream: BinaryIO, shapes: dict[str, tuple[int, ...]], seed: in
     random = np.random.default_rng(seed)
     for name, size in shapes.items():
         if len(size) == 2:
-            values = random.standard_normal(size, dtype=np.float32) * np.float32(0.02)
+            values = random.standard_normal(size, dtype=np.float32) * np.float32(scale)
         else:
             values = np.full(size, 0.0 if name.endswith("bias") else 1.0, dtype=np.float32)
         stream.write(values.astype("<f4", copy=False).data)
