@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_its_results_are_taken_over(run_cli: RunCli, folder: Path) -> None:
     with provider(shouts) as server:
-        done = run_cli(*options(server, folder, "--trials", "2"), env=KEYS)
+        done = run_cli(*options(server, folder, "--trials", "2"), env={**KEYS, "XDG_CACHE_HOME": str(folder / "cache")})
     assert done.returncode == 0, done.stdout + done.stderr
     evaluation, trials = read_results(folder / "out")
     assert [(trial.task, trial.score) for trial in trials] == [

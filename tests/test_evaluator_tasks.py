@@ -59,7 +59,10 @@ def found(out: Path) -> tuple[Evaluation, dict[tuple[str, int], Trial]]:
 def test_every_task_is_scored_by_its_verifier_with_the_floor_beside_it(run_cli: RunCli, tmp_path: Path) -> None:
     tasks = write_tasks(tmp_path / "sums", 10)
     with provider(adds) as server:
-        done = run_cli(*options(server, tasks, tmp_path / "out", "--trials", "2"), env=KEYS)
+        done = run_cli(
+            *options(server, tasks, tmp_path / "out", "--trials", "2"),
+            env={**KEYS, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        )
     assert done.returncode == 0, done.stderr
     evaluation, trials = found(tmp_path / "out")
     assert len(trials) == 20

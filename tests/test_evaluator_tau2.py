@@ -63,7 +63,7 @@ def found(out: Path) -> tuple[Evaluation, dict[tuple[str, int], Trial]]:
 def test_a_domain_is_run_and_its_files_are_read(run_cli: RunCli, tmp_path: Path, version: str) -> None:
     tau2, out = install(tmp_path / "tau2", version), tmp_path / "out"
     with provider(speaks, MODELS) as server:
-        done = run_cli(*options(server, tau2, out), env=KEYS)
+        done = run_cli(*options(server, tau2, out), env={**KEYS, "XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert done.returncode == 0, done.stdout + done.stderr
     evaluation, trials = found(out)
     assert [trial.score for trial in trials.values()] == [1, 1, 1, 1, 1, 1, 0, 0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 ENV_FILE = ".env"
@@ -19,11 +18,3 @@ def environment_with_secrets(folder: Path | None = None) -> dict[str, str]:
 
     in_file = dotenv_values((folder or Path()) / ENV_FILE)
     return {**{name: value for name, value in in_file.items() if value is not None}, **os.environ}
-
-
-def without_secrets(text: str, environment: Mapping[str, str]) -> str:
-    """Return `text` with the value of every variable that is named as a key replaced by the variable's name."""
-    for name, value in environment.items():
-        if name.endswith(("_API_KEY", "_TOKEN", "_SECRET")) and len(value) >= 8:
-            text = text.replace(value, f"${name}")
-    return text

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from agent_sft.config.evaluation import EvaluationConfig
+from agent_sft.config.evaluation import EvaluationConfig, read_evaluation_config
 from agent_sft.config.secrets import environment_with_secrets
 from agent_sft.config.serve import ServeRequest
 from agent_sft.engines.model_files import ModelFiles
@@ -127,7 +127,7 @@ def kept_options(folder: Path) -> EvaluationConfig:
         raise UserError(
             "no evaluation is here", where=str(folder), fix=f"name a folder that `agent-sft eval run` made ({CONFIG})"
         )
-    return EvaluationConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) | {"out": folder})
+    return read_evaluation_config(path, {"out": folder})
 
 
 def _keep_options(config: EvaluationConfig) -> None:

@@ -265,8 +265,8 @@ class Evaluator(ABC):
             "evaluator": self.kind,
             "benchmark": benchmark.name,
             "tasks": benchmark.tasks,
-            "versions": dict(benchmark.versions),
-            "settings": {**benchmark.settings},
+            "versions": {"agent-sft": __version__, **benchmark.versions},
+            "settings": dict(benchmark.settings),
             "user": run.user_model is not None,
         }
 

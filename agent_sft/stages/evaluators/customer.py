@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from agent_sft.engines.endpoint import Endpoint, Refused
 from agent_sft.engines.nothing import CUSTOMER
 from agent_sft.engines.served import ServedModel
-from agent_sft.errors import UserError, nearest
+from agent_sft.errors import UserError, WorkFailed, nearest
 from agent_sft.stages.evaluators.contract import NOTHING, EvalRun
 
 SCRIPTED, LOCAL = "scripted", "local"
@@ -50,10 +50,14 @@ def check_customer(run: EvalRun) -> None:
     """Find what is wrong with `--user-model` before anything starts.
 
     Raises:
-        UserError: the provider is unknown, or there is no key for it.
+        UserError: the provider is unknown, or there is no key for it; an address serves no such model.
+        WorkFailed: nothing answers at the address.
     """
     text = run.user_model
-    if text is None or text in (SCRIPTED, LOCAL, NOTHING) or is_address(text):
+    if text is None or text in (SCRIPTED, LOCAL, NOTHING):
+        return
+    if is_address(text):
+        _at_address(text, run)
         return
     provider, slash, name = text.partition("/")
     if not slash or not name:
@@ -88,6 +92,10 @@ def customer_of(run: EvalRun, agent: ServedModel) -> Customer | None:
         return replace(agent, name=agent.base or agent.name)
     if not is_address(text):
         return Provided(text)
+    return _at_address(text, run)
+
+
+def _at_address(text: str, run: EvalRun) -> ServedModel:
     return model_at(text, run.environment.get(USER_KEY, ""), where="--user-model", key_variable=USER_KEY)
 
 
@@ -104,8 +112,6 @@ def model_at(text: str, key: str, *, where: str, key_variable: str) -> ServedMod
         UserError: the server refuses the key, serves several models or none of this name.
         WorkFailed: nothing answers there.
     """
-    from agent_sft.errors import WorkFailed
-
     url, _, name = text.partition("#")
     url = url.rstrip("/")
     try:
