@@ -13,7 +13,6 @@ from agent_sft.runs.processes import catch_signals
 from agent_sft.stages.serving import Server, ServeRequest, serve
 from tests.conftest import ROOT, RunCli
 from tests.serving import train
-from tests.support import short_data
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +72,7 @@ def test_a_run_is_served_for_its_evaluation_and_not_twice(run_cli: RunCli, run: 
 
 
 def test_the_held_out_loss_is_that_of_the_training(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
-    data = short_data(tmp_path)
+    (data,) = (run / "processed").glob("*.jsonl")
     out = tmp_path / "out"
     done = run_cli("eval", "run", "--evaluator", "loss", "--task", data, "--model", run, "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -81,4 +80,5 @@ def test_the_held_out_loss_is_that_of_the_training(run_cli: RunCli, run: Path, t
     assert trial.score is not None
     assert 0 <= trial.score <= 1
     assert 1 < trial.detail["loss"] < 12, "a model of two steps knows little more than how often tokens are"
-    assert trial.detail["examples"] == len(json.loads(data.read_text()))
+    assert f"loss          {trial.detail['loss']:.4f}" in done.stdout
+    assert trial.detail["examples"] == len(data.read_text().splitlines())

@@ -14,7 +14,11 @@ def outcome_lines(found: Outcome) -> list[str]:
     scored = [trial for trial in found.trials if trial.score is not None]
     total = len(evaluation.places)
     lines = [f"{evaluation.benchmark}: {found.folder}"]
-    if scored:
+    if evaluation.evaluator == "loss" and scored:
+        figures = scored[0].detail
+        lines.append(f"  loss          {figures['loss']:.4f} nats a token (perplexity {figures['perplexity']:.2f})")
+        lines.append(f"  foreseen      {scored[0].score:.3f} of the tokens of {figures['examples']} examples")
+    elif scored:
         succeeded = sum(trial.succeeded for trial in scored)
         mean = sum(trial.score or 0.0 for trial in scored) / len(scored)
         lines.append(f"  succeeded     {succeeded} of {len(scored)} trials (mean score {mean:.3f})")
