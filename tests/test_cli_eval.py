@@ -113,3 +113,12 @@ def test_a_wrong_request_exits_2_with_what_to_do(
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_task_has_no_interval_and_says_so(run_cli: RunCli, tmp_path: Path) -> None:
+    folders = [written(tmp_path / name, {"x": [1, score]}) for name, score in (("a", 1), ("b", 0))]
+    done = run_cli("eval", "compare", *folders)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("pass^1 on the same 1 task\n")
+    assert "there is one task" in done.stdout
+    assert "would tell" not in done.stdout

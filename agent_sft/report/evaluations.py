@@ -54,7 +54,7 @@ def _summary_tables(summary: Summary) -> list[Table]:
     if overall.violations is not None:
         notes.append(f"violations of the policy: {overall.violations:,}")
     measured = Table(
-        title=f"{head}, {len(evaluation.tasks):,} tasks x {evaluation.trials} trials{user}",
+        title=f"{head}, {_counted(len(evaluation.tasks), 'task')} x {_counted(evaluation.trials, 'trial')}{user}",
         columns=["mean over tasks", "", "95 % interval", "tasks"],
         rows=[[one.measure, _value(one), _ends(one), f"{one.tasks:,}"] for one in overall.estimates],
         notes=[*notes, *summary.notes],
@@ -108,14 +108,15 @@ def _comparison_table(comparison: Comparison) -> Table:
             continue
         counts = [f"{len(one.gained):,}", f"{len(one.lost):,}"]
         rows.append([*cells, f"{one.value:+.3f}", _ends(one, "+"), _p(one.p_corrected), *counts, one.verdict])
-        notes.append(_power(name, one, comparison.tasks))
+        if one.low is not None:
+            notes.append(_power(name, one, comparison.tasks))
     trend = comparison.trend
     if trend is not None:
         ends = "" if trend.low is None else f" {_ends(trend, '+')}"
         notes.insert(0, f"trend: {trend.verdict}, {trend.slope:+.3g}{ends} a unit of the setting, p {_p(trend.p)}")
     family = f" of the family {comparison.family}" if comparison.family is not None else ""
     return Table(
-        title=f"{comparison.measure} on the same {comparison.tasks:,} tasks{family}",
+        title=f"{comparison.measure} on the same {_counted(comparison.tasks, 'task')}{family}",
         columns=[*columns, "verdict"],
         rows=rows,
         notes=[*notes, *comparison.notes],
@@ -159,6 +160,10 @@ def _ends(one: Estimate | Difference | Trend | None, sign: str = "") -> str:
         return "-"
     shape = f"{sign},.1f" if isinstance(one, Estimate) and one.unit == "number" else f"{sign}.3f"
     return f"[{one.low:{shape}}, {one.high:{shape}}]"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _p(value: float) -> str:

@@ -175,7 +175,8 @@ def _ids(examples: Sequence[Example], keys: set[str]) -> set[int]:
 
 
 def _evaluator(source: str, kind: Kind, checked: int, conversations: int) -> str:
-    constants = "".join(f"{name.upper()} = {value!r}\n" for name, value in kind.params.items())
+    shown = {name: f'r"{value}"' if isinstance(value, str) else repr(value) for name, value in kind.params.items()}
+    constants = "".join(f"{name.upper()} = {value}\n" for name, value in shown.items())
     params = "".join(f", {name}={name.upper()}" for name in kind.params)
     head = f"\n{constants}\n" if constants else "\n"
     return (
