@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from agent_sft.runs.devices import MIB, gpu_processes, visible_gpus
+from agent_sft.runs.devices import (
+    MIB,
+    free_memory,
+    gpu_processes,
+    gpu_variables,
+    visible_gpus,
+    wait_for_memory,
+)
 
 FIRST = "GPU-8f6d1c2e-1111-2222-3333-444455556666"
 SECOND = "GPU-0badcafe-1111-2222-3333-444455556666"
@@ -109,3 +117,33 @@ def test_no_tool_means_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("agent_sft.runs.devices.WSL_TOOL", tmp_path / "none")
     assert visible_gpus({}) == ()
     assert gpu_processes() == {}
+
+
+def test_memory_that_a_driver_frees_late_is_waited_for(two_cards: Path) -> None:
+    before = free_memory(visible_gpus())
+    assert before == {FIRST: 39000 * MIB, SECOND: 1024 * MIB}
+    install_nvidia_smi(two_cards, gpus=TWO_CARDS.replace(" 39000,", " 2000,"))
+    freed = threading.Timer(0.3, lambda: (two_cards / "gpus.csv").write_text(TWO_CARDS))
+    freed.start()
+    assert wait_for_memory(before) == ()
+    assert not freed.is_alive()
+
+
+def test_memory_that_stays_taken_is_told(two_cards: Path) -> None:
+    before = free_memory(visible_gpus())
+    install_nvidia_smi(two_cards, gpus=TWO_CARDS.replace(" 39000,", " 2000,"))
+    assert [gpu.index for gpu in wait_for_memory(before, seconds=0)] == [0]
+
+
+def test_memory_that_others_use_meanwhile_is_not_waited_for(two_cards: Path) -> None:
+    before = free_memory(visible_gpus())
+    install_nvidia_smi(two_cards, gpus=TWO_CARDS.replace(" 39000,", " 2000,"), processes=f"{FIRST}, 4194999, 37000\n")
+    assert wait_for_memory(before) == ()
+
+
+def test_without_gpus_there_is_nothing_to_wait_for() -> None:
+    assert wait_for_memory(free_memory(())) == ()
+
+
+def test_chosen_gpus_are_nvidia_smis_numbers() -> None:
+    assert gpu_variables([1, 3]) == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1,3"}

@@ -43,12 +43,14 @@ def test_what_is_not_run_says_why(page: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if any(mark is None for mark, _ in blocks(page))])
-def test_the_commands_of(page: str, clone: Path, train_python: Path) -> None:
+def test_the_commands_of(page: str, clone: Path, train_python: Path, serve_python: Path, tmp_path: Path) -> None:
     script = "\n".join(code for mark, code in blocks(page) if mark is None)
+    engines = {"AGENT_SFT_TRAIN_PYTHON": str(train_python), "AGENT_SFT_SERVE_PYTHON": str(serve_python)}
     done = subprocess.run(
-        ["bash", "-euxo", "pipefail", "-c", script],
+        # However it ends, no server is left running.
+        ["bash", "-euxo", "pipefail", "-c", f"trap '.venv/bin/agent-sft serve stop --all' EXIT\n{script}"],
         cwd=clone,
-        env={**os.environ, "AGENT_SFT_TRAIN_PYTHON": str(train_python)},
+        env={**os.environ, **engines, "XDG_STATE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

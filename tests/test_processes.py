@@ -123,6 +123,19 @@ def test_a_reused_process_id_is_not_taken_for_the_process() -> None:
     assert not is_alive(os.getpid(), started - 60)
 
 
+def test_a_process_that_ended_is_not_alive_before_its_parent_asks() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "pass"], stdout=subprocess.PIPE)
+    started = psutil.Process(child.pid).create_time()
+    assert child.stdout is not None
+    child.stdout.read()
+    deadline = time.monotonic() + 10
+    while is_alive(child.pid, started) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(child.pid, started)
+    assert psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
+    child.wait()
+
+
 def test_work_is_left_where_it_can_be_left() -> None:
     with catch_signals() as caught:
         caught.leave()

@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from agent_sft.engines.model_files import ModelFiles
-from agent_sft.engines.vllm.flags import command_line, lora_flags, served_dtype, served_length, tensor_parallel
-from agent_sft.engines.vllm.launch import cache_gib, serving_environment
+from agent_sft.engines.vllm.flags import (
+    cache_bytes,
+    command_line,
+    lora_flags,
+    served_dtype,
+    served_length,
+    tensor_parallel,
+)
+from agent_sft.engines.vllm.launch import serving_environment
 from agent_sft.errors import UserError
 
 QWEN: dict[str, Any] = {
@@ -90,15 +97,14 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PYTHONDONTWRITEBYTECODE", "WORLD_SIZE"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("PYTHONPATH", "/theirs")
-    made = serving_environment(model(), "secret", gpus=(1, 3), on_gpu=True, length=100)
-    assert not {"PYTHONDONTWRITEBYTECODE", "WORLD_SIZE", "VLLM_CPU_KVCACHE_SPACE"} & set(made)
-    assert (made["VLLM_API_KEY"], made["CUDA_VISIBLE_DEVICES"]) == ("secret", "1,3")
+    made = serving_environment(model(), "secret", on_gpu=True)
+    assert not {"PYTHONDONTWRITEBYTECODE", "WORLD_SIZE", "VLLM_CPU_OMP_THREADS_BIND"} & set(made)
+    assert made["VLLM_API_KEY"] == "secret"
     assert made["PYTHONPATH"].endswith(":/theirs")
-    assert "VLLM_CPU_KVCACHE_SPACE" in serving_environment(model(), "secret", gpus=None, on_gpu=False, length=100)
 
 
 def test_memory_for_keys_and_values_is_for_some_conversations_of_full_length() -> None:
-    assert cache_gib(model({"num_hidden_layers": 1, "hidden_size": 64, "num_attention_heads": 4}), 1000) == 1
+    assert cache_bytes(model({"num_hidden_layers": 1, "hidden_size": 64, "num_attention_heads": 4}), 1000) == 1 << 30
     # 28 layers, 4 heads of 128, keys and values, four bytes each: 112 KiB a token.
-    assert cache_gib(model(), 1024) == 2
-    assert cache_gib(model({"num_hidden_layers": None}), 1024) == 1
+    assert cache_bytes(model(), 1024) == 16 * 1024 * 112 * 1024
+    assert cache_bytes(model({"num_hidden_layers": None}), 1024) == 1 << 30

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import psutil
 
 MIB = 1 << 20
 TIMEOUT_SECONDS = 20.0
+MEMORY_SECONDS = 60.0
+MEMORY_SLACK = 0.02
+"""Share of a GPU's memory by which what is free may differ from before."""
 WSL_TOOL = Path("/usr/lib/wsl/lib/nvidia-smi")
 """Where Windows puts the tool for Linux; often not on PATH there."""
 
@@ -65,6 +69,45 @@ def gpu_processes() -> dict[str, tuple[GpuProcess, ...]]:
             process = GpuProcess(int(row[1]), _owner(int(row[1])), _bytes(row[2]))
             found[row[0]] = (*found.get(row[0], ()), process)
     return found
+
+
+def gpu_variables(indices: Sequence[int]) -> dict[str, str]:
+    """Return the environment variables by which a command sees these GPUs alone, by nvidia-smi's numbers."""
+    # CUDA counts in an order of its own unless it is told to take nvidia-smi's.
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, indices))}
+
+
+def free_memory(gpus: Iterable[Gpu]) -> dict[str, int]:
+    """Return the bytes that are free now on these GPUs, by their UUIDs, where the driver tells."""
+    mine = {gpu.uuid for gpu in gpus}
+    return {gpu.uuid: gpu.free_bytes for gpu in visible_gpus() if gpu.uuid in mine and gpu.free_bytes} if mine else {}
+
+
+def wait_for_memory(before: Mapping[str, int], seconds: float = MEMORY_SECONDS) -> tuple[Gpu, ...]:
+    """Wait until as much memory is free as before: a driver frees it a while after its processes are gone.
+
+    A GPU that other processes use meanwhile is not waited for.
+
+    Args:
+        before: what `free_memory` told.
+        seconds: how long to wait at most.
+
+    Returns:
+        The GPUs that still have less.
+    """
+    deadline = time.monotonic() + seconds
+    while before:
+        used = gpu_processes()
+        held = tuple(
+            gpu
+            for gpu in visible_gpus()
+            if (gpu.free_bytes or 0) + MEMORY_SLACK * (gpu.total_bytes or 0) < before.get(gpu.uuid, 0)
+            and not used.get(gpu.uuid)
+        )
+        if not held or time.monotonic() >= deadline:
+            return held
+        time.sleep(0.5)
+    return ()
 
 
 def _query(what: str, fields: str) -> list[list[str]]:

@@ -135,9 +135,14 @@ def catch_signals() -> Iterator[StopSignal]:
 
 
 def process_started(pid: int) -> float | None:
-    """Return when process `pid` was started (seconds since the epoch), or None if there is none."""
+    """Return when process `pid` was started (seconds since the epoch), or None if there is none.
+
+    One that has ended, and whose parent has not asked how, is none.
+    """
     with contextlib.suppress(psutil.Error):
-        return float(psutil.Process(pid).create_time())
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return float(process.create_time())
     return None
 
 

@@ -6,7 +6,7 @@ import secrets
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from agent_sft.engines.vllm.flags import command_line
 from agent_sft.engines.vllm.launch import serving_environment
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import write_atomic
-from agent_sft.runs.devices import Gpu, gpu_processes, visible_gpus
+from agent_sft.runs.devices import Gpu, free_memory, gpu_variables, wait_for_memory
 from agent_sft.runs.processes import Child, StopSignal
 from agent_sft.stages.plan import settings_yaml
 from agent_sft.stages.reporting import Reporter
@@ -33,12 +33,8 @@ READY_SECONDS = 1800.0
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 """How long a server may take to end by itself."""
-MEMORY_SECONDS = 60.0
-"""How long a driver may take to free a GPU's memory once its processes are gone."""
 HIDDEN = "(random)"
 """Shown in place of the key."""
-MEMORY_SLACK = 0.02
-"""Share of a GPU's memory by which what is free may differ from before."""
 
 __all__ = ["ServeRequest", "Server", "serve"]
 
@@ -62,7 +58,7 @@ class Server:
         port, key = free_port(plan.request.port), secrets.token_urlsafe(32)
         self.control = _control(plan, port, key)
         self._ready = False
-        self._memory = _free_memory(plan.gpus)
+        self._memory = free_memory(plan.gpus)
         command, environment = launch(plan, port, key, place)
         self.log.unlink(missing_ok=True)
         self._child = Child(command, log=self.log, env=environment, hold=hold)
@@ -153,8 +149,12 @@ class Server:
             self._child.kill()
             raise
 
-    def stop(self) -> None:
-        """End the server and all it started, and wait until its memory is free."""
+    def stop(self) -> tuple[Gpu, ...]:
+        """End the server and all it started, and wait until its memory is free.
+
+        Returns:
+            GPUs whose memory was not free again within a minute.
+        """
         if self._ready:
             # Asked twice: a request during start-up is swallowed. Before it is ready there is nothing to end well.
             for _ in range(2):
@@ -162,7 +162,7 @@ class Server:
                 if self._ended_within(GRACE_SECONDS / 2):
                     break
         self._child.kill()
-        _wait_for_memory(self._memory)
+        return wait_for_memory(self._memory)
 
     def _answers(self) -> bool:
         try:
@@ -215,7 +215,8 @@ def serve_plan(
         server.wait_until_ready(stop)
         yield server
     finally:
-        server.stop()
+        for gpu in server.stop():
+            say(f"serve: the server is gone, yet GPU {gpu.index} has less free memory than before: see nvidia-smi")
 
 
 def _say_nothing(_text: str) -> None:
@@ -254,9 +255,9 @@ def launch(plan: ServePlan, port: int, key: str, place: Path) -> tuple[list[str]
         write_atomic(settings, settings_yaml(dict(plan.settings)))
         return (
             api_server.server_command(plan.python, settings.absolute()),
-            api_server.server_environment(key, port, plan.name),
+            _environment(plan, port, key),
         )
-    return command_line(plan.python, _vllm_arguments(plan, port)), _vllm_environment(plan, key)
+    return command_line(plan.python, _vllm_arguments(plan, port)), _environment(plan, port, key)
 
 
 def _vllm_arguments(plan: ServePlan, port: int | str) -> dict[str, Any]:
@@ -268,9 +269,13 @@ def _vllm_arguments(plan: ServePlan, port: int | str) -> dict[str, Any]:
     return arguments
 
 
-def _vllm_environment(plan: ServePlan, key: str) -> dict[str, str]:
-    chosen = [gpu.index for gpu in plan.gpus] if plan.request.gpus is not None else None
-    return serving_environment(plan.base, key, gpus=chosen, on_gpu=bool(plan.gpus), length=plan.length)
+def _environment(plan: ServePlan, port: int | str, key: str) -> dict[str, str]:
+    if plan.backend == "llamafactory":
+        environment = api_server.server_environment(key, port, plan.name)
+    else:
+        environment = serving_environment(plan.base, key, on_gpu=bool(plan.gpus))
+    chosen = gpu_variables([gpu.index for gpu in plan.gpus]) if plan.request.gpus is not None else {}
+    return {**environment, **chosen}
 
 
 def shown_launch(plan: ServePlan) -> Iterator[str]:
@@ -286,12 +291,10 @@ def shown_launch(plan: ServePlan) -> Iterator[str]:
     if plan.backend == "llamafactory":
         yield "# llamafactory.yaml"
         yield settings_yaml(dict(plan.settings)).rstrip()
-        environment = api_server.server_environment(HIDDEN, port, plan.name)
         command = api_server.server_command(python, Path("llamafactory.yaml"))
     else:
-        environment = _vllm_environment(plan, HIDDEN)
         command = command_line(python, _vllm_arguments(plan, port))
-    for name, value in shown_environment(environment).items():
+    for name, value in shown_environment(_environment(plan, port, HIDDEN)).items():
         yield f"export {name}={shlex.quote(value)}"
     yield " ".join(map(shlex.quote, command))
 
@@ -313,27 +316,3 @@ def free_port(wanted: int | None) -> int:
                 fix="leave --port out and a free one is chosen, or stop what uses it",
             ) from error
         return int(probe.getsockname()[1])
-
-
-def _free_memory(gpus: tuple[Gpu, ...]) -> dict[str, int]:
-    """Return the free memory of GPUs now, by their UUIDs, where the driver tells."""
-    mine = {gpu.uuid for gpu in gpus}
-    return {gpu.uuid: gpu.free_bytes for gpu in visible_gpus() if gpu.uuid in mine and gpu.free_bytes} if mine else {}
-
-
-def _wait_for_memory(before: Mapping[str, int]) -> None:
-    """Wait until as much of the GPUs' memory is free as before, unless others took it meanwhile."""
-    deadline = time.monotonic() + MEMORY_SECONDS
-    while before and time.monotonic() < deadline:
-        now = {gpu.uuid: gpu for gpu in visible_gpus()}
-        others = gpu_processes()
-        held = [
-            uuid
-            for uuid, free in before.items()
-            if (gpu := now.get(uuid)) is not None
-            and (gpu.free_bytes or 0) < free - MEMORY_SLACK * (gpu.total_bytes or 0)
-            and not others.get(uuid)
-        ]
-        if not held:
-            return
-        time.sleep(0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from agent_sft.engines.llamafactory.facts import load_facts as load_llamafactory
 from agent_sft.engines.llamafactory.templates import check_template_name, expected_template
 from agent_sft.engines.model_files import ModelFiles, read_model
 from agent_sft.engines.vllm.facts import DISTRIBUTIONS, INSIDE, Facts, load_facts, with_underscores
-from agent_sft.engines.vllm.flags import lora_flags, served_dtype, served_length, tensor_parallel
+from agent_sft.engines.vllm.flags import cache_bytes, lora_flags, served_dtype, served_length, tensor_parallel
 from agent_sft.engines.vllm.launch import GUARD
 from agent_sft.engines.vllm.parsers import renders_tools, tool_parser
 from agent_sft.errors import UserError, WorkFailed
@@ -248,6 +249,8 @@ def _vllm(
         arguments["tensor_parallel_size"] = tensor_parallel(base, len(gpus))
     else:
         arguments["enforce_eager"] = True  # compiling for processors takes longer than it gains
+        if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:  # which is stronger than the flag
+            arguments["kv_cache_memory_bytes"] = cache_bytes(base, served_length(base, trained))
     arguments |= given
     length = arguments.get("max_model_len")
     return trained.template, length if isinstance(length, int) else None, arguments

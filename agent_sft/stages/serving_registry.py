@@ -159,6 +159,21 @@ def find_server(name: str | None) -> Record:
     )
 
 
+def refuse_running(name: str) -> None:
+    """Refuse a name that a living server has.
+
+    Raises:
+        UserError: saying how to end it.
+    """
+    record = read_record(servers_folder() / name)
+    if record is not None and record.state != "dead":
+        raise UserError(
+            f"a server called '{name}' runs already",
+            where=str(record.folder),
+            fix=f"stop it with `agent-sft serve stop {name}`, or choose another --name",
+        )
+
+
 @contextlib.contextmanager
 def registered(name: str) -> Iterator[tuple[Record, int]]:
     """Record that this process starts the server `name`; yield the record and a lock to hold until all is gone.
@@ -170,11 +185,9 @@ def registered(name: str) -> Iterator[tuple[Record, int]]:
     with contextlib.ExitStack() as stack:
         try:
             lock = stack.enter_context(run_lock(folder / ".lock"))
-        except UserError as error:
-            raise UserError(
-                f"a server called '{name}' runs already",
-                fix=f"stop it with `agent-sft serve stop {name}`, or choose another --name",
-            ) from error
+        except UserError:
+            refuse_running(name)
+            raise
         record = Record(folder, os.getpid(), process_started(os.getpid()) or 0.0, socket.gethostname(), now(), {})
         record.write()
         try:

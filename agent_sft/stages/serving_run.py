@@ -15,7 +15,7 @@ from agent_sft.runs.processes import Interrupted, StopSignal, catch_signals, pro
 from agent_sft.stages.reporting import Reporter
 from agent_sft.stages.serving import serve_plan
 from agent_sft.stages.serving_plan import ServePlan, plan_serving
-from agent_sft.stages.serving_registry import Record, read_record, registered, server_folder
+from agent_sft.stages.serving_registry import Record, read_record, refuse_running, registered, server_folder
 
 WATCH_SECONDS = 1.0
 
@@ -57,13 +57,8 @@ def start_detached(plan: ServePlan, stop: StopSignal, reporter: Reporter) -> Rec
         UserError, WorkFailed: as its own process says.
         Interrupted: the user stopped it before it was ready.
     """
+    refuse_running(plan.name)
     folder = server_folder(plan.name)
-    running = read_record(folder)
-    if running is not None and running.state != "dead":
-        raise UserError(
-            f"a server called '{plan.name}' runs already",
-            fix=f"stop it with `agent-sft serve stop {plan.name}`, or choose another --name",
-        )
     request = plan.request.model_copy(update={"name": plan.name})
     write_json(folder / "request.json", request.model_dump(mode="json"))
     said = folder / "start.log"

@@ -27,7 +27,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         r"can't allocate memory",
         "memory does not suffice: free the GPU (see nvidia-smi), share the model among more GPUs (--gpus 0,1), make"
         " room for fewer tokens (--set max_model_len=8192) or take less of it (--set gpu_memory_utilization=0.8;"
-        " without a GPU VLLM_CPU_KVCACHE_SPACE=1)",
+        " without a GPU --set kv_cache_memory_bytes=1000000000)",
     ),
     (
         r"default chat template is no longer allowed|does not define one|no chat template|chat template.*not found",

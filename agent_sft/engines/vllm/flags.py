@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 
 from agent_sft.engines.model_files import ModelFiles
 from agent_sft.errors import UserError
@@ -15,6 +16,9 @@ LONGEST = 32768
 """Tokens of prompt and answer that are made room for, unless the model was trained on longer conversations."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM allows for the highest rank of an adapter."""
+CONVERSATIONS = 16
+"""Conversations of full length whose keys and values fit into the memory set apart on a machine without a GPU."""
+GIB = 1 << 30
 CPU_ADAPTERS = 16
 """Adapters kept in the host's memory."""
 
@@ -57,6 +61,17 @@ def tensor_parallel(base: ModelFiles, gpus: int) -> int:
     """Return how many of `gpus` GPUs can share the model: the most that divide its attention heads."""
     heads = base.heads or gpus
     return next((count for count in range(gpus, 0, -1) if heads % count == 0), 1)
+
+
+def cache_bytes(base: ModelFiles, length: int | None) -> int:
+    """Return the bytes of main memory for keys and values: for some conversations, a quarter of it at most.
+
+    Args:
+        base: the model.
+        length: tokens of one conversation.
+    """
+    wanted = (base.cache_bytes or 0) * (length or 0) * CONVERSATIONS * 2  # float32 takes twice the bytes
+    return max(GIB, min(wanted, psutil.virtual_memory().total // 4))
 
 
 def lora_flags(adapters: Sequence[ModelFiles], later: int | None) -> dict[str, Any]:

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-
-import psutil
 
 from agent_sft.engines.model_files import ModelFiles
 from agent_sft.engines.vllm.facts import INSIDE
 
-GIB = 1 << 30
-CONVERSATIONS = 16
-"""Conversations of full length whose keys and values fit into the memory set apart on a machine without a GPU."""
 FEW_PROCESSORS = 8
 KEY = "VLLM_API_KEY"
 GUARD = "agent_sft_guard.Guard"
 
 
-def serving_environment(
-    base: ModelFiles, key: str, *, gpus: Sequence[int] | None, on_gpu: bool, length: int | None
-) -> dict[str, str]:
+def serving_environment(base: ModelFiles, key: str, *, on_gpu: bool) -> dict[str, str]:
     """Return the environment variables of a server: ours, with what vLLM needs.
 
     Args:
         base: the model.
         key: the API key, which stands nowhere else.
-        gpus: GPUs to use, where not all that are visible.
         on_gpu: whether it is served on GPUs.
-        length: tokens of one conversation.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     places = [str(INSIDE), *filter(None, [environment.get("PYTHONPATH")])]
@@ -45,22 +35,10 @@ def serving_environment(
     }
     if base.local:
         environment.setdefault("HF_HUB_OFFLINE", "1")
-    if gpus is not None:
-        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order of nvidia-smi's numbers
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
-    if not on_gpu:
-        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cache_gib(base, length)))
-        if (os.cpu_count() or 1) <= FEW_PROCESSORS:
-            # vLLM would tie its threads to the same few processors as any other server here.
-            environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    if not on_gpu and (os.cpu_count() or 1) <= FEW_PROCESSORS:
+        # vLLM would tie its threads to the same few processors as any other server here.
+        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     return environment
-
-
-def cache_gib(base: ModelFiles, length: int | None) -> int:
-    """Return the gibibytes of main memory for keys and values: for some conversations, a quarter of it at most."""
-    wanted = (base.cache_bytes or 0) * (length or 0) * CONVERSATIONS * 2  # float32 takes twice the bytes
-    most = psutil.virtual_memory().total // 4
-    return max(1, -(-min(wanted, most) // GIB))
 
 
 _NOT_PASSED_ON = frozenset(

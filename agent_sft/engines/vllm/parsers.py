@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-# What a chat template writes around a call, the particular before the general: several have <tool_call>.
-_MARKS: tuple[tuple[str, str], ...] = (
+MARKS: tuple[tuple[str, str], ...] = (
     (r"<minimax:tool_call>", "minimax_m2"),
     (r"<seed:tool_call>", "seed_oss"),
     (r"<arg_key>", "glm45"),
@@ -23,6 +22,7 @@ _MARKS: tuple[tuple[str, str], ...] = (
     (r"<tool_calls>", "jamba"),
     (r'<\|python_tag\|>|"name": ?"[\s\S]{0,80}"parameters": ?', "llama3_json"),
 )
+"""What a chat template writes around a call, the particular before the general: several have <tool_call>."""
 
 
 def renders_tools(chat_template: str) -> bool:
@@ -37,5 +37,5 @@ def tool_parser(chat_template: str, known: Collection[str]) -> str | None:
         chat_template: its text.
         known: the parsers that this vLLM has.
     """
-    found = (parser for mark, parser in _MARKS if re.search(mark, chat_template))
+    found = (parser for mark, parser in MARKS if re.search(mark, chat_template))
     return next((parser for parser in found if parser in known), None)
