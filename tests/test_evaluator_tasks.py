@@ -262,6 +262,9 @@ def test_another_request_for_the_same_folder_is_refused(run_cli: RunCli, tmp_pat
         other = run_cli(*options(server, tasks, out, "--temperature", "1"), env=KEYS)
         assert other.returncode == 2
         assert "settings.temperature was 0.0, is 1.0" in other.stderr
+        assert "temperature: 0.0" in (out / "eval.yaml").read_text()
+        wrong = run_cli(*options(server, tasks, out, "--task-id", "sum-x", "--fresh"), env=KEYS)
+        assert (wrong.returncode, (out / "results.jsonl").exists()) == (2, True)
         fresh = run_cli(*options(server, tasks, out, "--temperature", "1", "--fresh"), env=KEYS)
         assert fresh.returncode == 0, fresh.stderr
         listed = run_cli("eval", "list", out)

@@ -46,7 +46,7 @@ def command(context: click.Context, /, config: Path | None, fresh: bool, **optio
     from agent_sft.cli.sft_options import parse_setting
     from agent_sft.config.evaluation import read_evaluation_config
     from agent_sft.runs.processes import Interrupted, catch_signals
-    from agent_sft.stages.evaluating import check_complete, evaluate, set_aside
+    from agent_sft.stages.evaluating import check_complete, evaluate
 
     params = dict(parse_setting(text) for text in options.pop("param"))
     params |= {name: str(value) for name in ("tau2_dir", "script") if (value := options.pop(name)) is not None}
@@ -55,11 +55,9 @@ def command(context: click.Context, /, config: Path | None, fresh: bool, **optio
     given |= {"params": params} if params else {}
     given |= {"serve": serve} if serve else {}
     asked = read_evaluation_config(config, given)
-    if fresh:
-        set_aside(asked.out)
     with catch_signals() as stop:
         try:
-            found = evaluate(asked, reporter=TerminalReporter(), stop=stop)
+            found = evaluate(asked, reporter=TerminalReporter(), stop=stop, fresh=fresh)
         except Interrupted as stopped:
             say(f"stopped; the same command goes on: {asked.out}")
             context.exit(stopped.exit_code)

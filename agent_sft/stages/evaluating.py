@@ -31,7 +31,8 @@ CONFIG = "eval.yaml"
 """The options of the evaluation, in its folder."""
 MODEL_KEY = "AGENT_SFT_API_KEY"
 """Holds the key of the address that `--model` names."""
-OURS = (EVALUATION, RESULTS, CONFIG, "attempts", "server", "events.jsonl")
+OURS = (EVALUATION, RESULTS, CONFIG, "attempts", "server", "tau2")
+"""What an evaluation leaves in its folder, its journal apart."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,12 @@ class Outcome:
 
 
 def evaluate(
-    config: EvaluationConfig, *, reporter: EvaluationReporter, stop: StopSignal, only_failed: bool = False
+    config: EvaluationConfig,
+    *,
+    reporter: EvaluationReporter,
+    stop: StopSignal,
+    only_failed: bool = False,
+    fresh: bool = False,
 ) -> Outcome:
     """Run an evaluation, going on where an earlier run of the same one ended.
 
@@ -63,6 +69,7 @@ def evaluate(
         reporter: is told how it goes.
         stop: signals that end it.
         only_failed: run again only the trials whose infrastructure failed.
+        fresh: set what the folder holds aside and start over.
 
     Raises:
         UserError: the request is wrong; said before anything starts, as far as it can be known then.
@@ -78,11 +85,14 @@ def evaluate(
         reporter.say("no trial failed: nothing to run again")
         return outcome(config.out)
     evaluator.check(run)
+    if fresh:
+        set_aside(config.out)
     if Path(config.model).is_dir() and not evaluator.pending(unserved(local_model(config.model)), config.out, run):
         reporter.say(f"finished already: {config.out}")
         return outcome(config.out)
-    _keep_options(config)
     with _model(config, evaluator, run, stop) as (model, why_dead):
+        evaluator.pending(model, config.out, run)  # refuses another evaluation's folder before it is written to
+        _keep_options(config)
         evaluator.run(model, config.out, replace(run, why_dead=why_dead))
     return outcome(config.out)
 
@@ -113,7 +123,7 @@ def check_complete(found: Outcome) -> None:
 def set_aside(folder: Path) -> None:
     """Move an earlier evaluation out of the way, inside its folder."""
     if (folder / EVALUATION).exists() or (folder / RESULTS).exists():
-        RunDirectory(folder).set_aside([folder / name for name in OURS if name != "events.jsonl"], "--fresh")
+        RunDirectory(folder).set_aside([folder / name for name in OURS], "--fresh")
 
 
 def kept_options(folder: Path) -> EvaluationConfig:
