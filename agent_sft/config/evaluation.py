@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from agent_sft.config.yaml_files import read_mapping
 from agent_sft.errors import UserError, nearest
 
 
@@ -102,7 +102,7 @@ def read_evaluation_config(path: Path | None, given: dict[str, Any]) -> Evaluati
     Raises:
         UserError: the file is missing or no YAML, an option is unknown (with the nearest known one), wrong or missing.
     """
-    content = _read(path) if path is not None else {}
+    content = read_mapping(path, "options, each with its value") if path is not None else {}
     limits = {name: given.pop(name) for name in LimitsConfig.model_fields if name in given}
     merged = {**content, **given}
     for name, added in (("limits", limits), ("params", given.get("params", {})), ("serve", given.get("serve", {}))):
@@ -113,20 +113,6 @@ def read_evaluation_config(path: Path | None, given: dict[str, Any]) -> Evaluati
         return EvaluationConfig.model_validate(merged)
     except ValidationError as error:
         raise _wrong_option(error, path) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-        raise UserError(what, where=str(path)) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise UserError("is not YAML", where=f"{path}, line {mark.line + 1}" if mark else str(path)) from error
-    if not isinstance(content, dict):
-        raise UserError("must hold options, each with its value", where=str(path))
-    return content
 
 
 def _wrong_option(error: ValidationError, path: Path | None) -> UserError:

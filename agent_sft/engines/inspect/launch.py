@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from agent_sft.engines.inspect.tasks import INSIDE
+from agent_sft.engines.lines import LineFollower
 from agent_sft.engines.served import ServedModel
 
 SAMPLES = "samples.jsonl"
@@ -37,37 +36,9 @@ def address_model(service: str, model: ServedModel, temperature: float) -> dict[
     return {"name": f"openai-api/{service}/{model.name}", "url": model.url, "temperature": temperature}
 
 
-def finished_samples(attempt: Path) -> Iterator[dict[str, Any]]:
-    """Yield the outcomes that an attempt told; a line that was cut off is none."""
-    path = attempt / SAMPLES
-    if not path.is_file():
-        return
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        yield value
-
-
-class SampleLines:
-    """Follows the outcomes that a running attempt tells."""
-
-    def __init__(self, attempt: Path) -> None:
-        self._path = attempt / SAMPLES
-        self._offset = 0
-
-    def new(self) -> list[dict[str, Any]]:
-        """Return the outcomes told since the last call."""
-        try:
-            with self._path.open("rb") as stream:
-                stream.seek(self._offset)
-                text = stream.read()
-        except FileNotFoundError:
-            return []
-        whole = text[: text.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return [orjson.loads(line) for line in whole.splitlines()]
+def samples_of(attempt: Path) -> LineFollower:
+    """Return what follows the outcomes that an attempt tells."""
+    return LineFollower(attempt / SAMPLES)
 
 
 def log_file(attempt: Path) -> Path | None:

@@ -12,14 +12,14 @@ from agent_sft.engines.environments import engine_python
 from agent_sft.engines.inspect.launch import (
     AGENT_SERVICE,
     USER_SERVICE,
-    SampleLines,
     address_model,
     command,
     environment,
-    finished_samples,
     log_file,
+    samples_of,
 )
 from agent_sft.engines.inspect.tasks import InspectTask, describe_task, inspect_versions
+from agent_sft.engines.lines import LineFollower
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.results import Place, Trial
@@ -95,7 +95,7 @@ class InspectEvaluator(Evaluator):
             env=environment(run.environment, model.api_key, user_key, python),
             hold=[work.lock],
         )
-        lines, patience = SampleLines(work.attempt), Patience(run)
+        lines, patience = samples_of(work.attempt), Patience(run)
         try:
             while (status := child.poll()) is None:
                 self._take(lines, work, patience)
@@ -117,7 +117,7 @@ class InspectEvaluator(Evaluator):
         found: dict[Place, Trial] = {}
         for attempt in sorted((folder / "attempts").glob("*"), key=lambda path: int(path.name)):
             order = read_json(attempt / "order.json") or {}
-            for line in finished_samples(attempt):
+            for line in samples_of(attempt).new_lines():
                 trial = _trial(line, folder, attempt, order.get("families", {}))
                 if trial.place in places:
                     found[trial.place] = trial
@@ -152,8 +152,8 @@ class InspectEvaluator(Evaluator):
             "limits": run.limits.model_dump(),
         }
 
-    def _take(self, lines: SampleLines, work: Work, patience: Patience) -> None:
-        for line in lines.new():
+    def _take(self, lines: LineFollower, work: Work, patience: Patience) -> None:
+        for line in lines.new_lines():
             trial = _trial(line, work.folder, work.attempt, work.benchmark.families)
             work.recorder.add(trial)
             patience.saw(trial)
