@@ -190,7 +190,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="throughput-") as name, catch_signals() as stop:
             place = Path(name)
             run = EvalRun(
-                task=str(write_tasks(place, options.tasks)),
+                task=str(write_tasks(place / "questions", options.tasks)),
                 reporter=Quiet(),
                 stop=stop,
                 environment=dict(os.environ),
