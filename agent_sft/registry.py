@@ -7,13 +7,15 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from agent_sft.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T", bound=type[Any])
 
@@ -53,6 +55,8 @@ class Registry:
 
     def kinds(self) -> list[str]:
         """Return the kinds that can be named: built in, registered, brought along by packages."""
+        from importlib.metadata import entry_points
+
         return sorted({*self.built_in, *self.registered, *(point.name for point in entry_points(group=self.group))})
 
     def find(self, kind: str, *, folder: Path | None = None) -> type[Any]:
@@ -66,6 +70,8 @@ class Registry:
         if kind not in self.registered and kind in self.built_in:
             importlib.import_module(f"{self.package}.{kind}")
         if kind not in self.registered:
+            from importlib.metadata import entry_points
+
             points = entry_points(group=self.group, name=kind)
             if not points:
                 hint = nearest(kind, self.kinds())
@@ -117,7 +123,7 @@ class Registry:
             except UserError:
                 del sys.modules[module_name]
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 del sys.modules[module_name]
                 raise UserError(f"cannot be imported: {type(error).__name__}: {error}", where=str(path)) from error
         found = getattr(module, class_name, None)
@@ -140,7 +146,8 @@ class Registry:
 
 
 def _wrong_parameter(kind: str, error: ValidationError, known: list[str], where: str) -> UserError:
-    first = error.errors()[0]
+    # A name that is not known is said first: what is missing is mostly what it was meant to be.
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         what = f"'{kind}' has no parameter '{key}'"

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from agent_sft.config.evaluation import read_evaluation_config
 from agent_sft.config.sft import SFTConfig
 from agent_sft.engines.deepspeed.config import read_config
 from agent_sft.engines.environments import call_inside
 from agent_sft.engines.llamafactory.arguments import option_arguments, read_user_yaml
+from agent_sft.stages.evaluators.registry import make_evaluator
 
 PARSE = """
 import json, sys
@@ -36,15 +38,30 @@ print(json.dumps(parsed), file=sys.__stdout__)
 """
 
 
+EVALUATIONS = {
+    "mini_telecom.yaml": ("inspect", "scripted"),
+    "tau2_telecom.yaml": ("tau2", "openai/gpt-4.1"),
+    "tau2_telecom_inspect.yaml": ("inspect", "openai/gpt-4.1"),
+}
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_an_evaluation_loads_and_its_parameters_fit_its_evaluator(repo: Path, name: str) -> None:
+    config = read_evaluation_config(repo / "configs" / "eval" / name, {})
+    assert (config.evaluator, config.user_model, config.trials) == (*EVALUATIONS[name], 4)
+    make_evaluator(config.evaluator, config.params, where=name)
+
+
 def settings_of(repo: Path, name: str) -> dict[str, Any]:
     return read_user_yaml(repo / "configs" / name)
 
 
 def test_nothing_is_shipped_that_no_test_loads(repo: Path) -> None:
     settings = {"sft_config.yaml", "lora.yaml", "sft_fast.yaml", "mini_telecom.yaml"}
-    assert {path.name for path in (repo / "configs").iterdir()} == {*settings, "process", "tiny"}
+    assert {path.name for path in (repo / "configs").iterdir()} == {*settings, "eval", "process", "tiny"}
     assert {path.name for path in (repo / "configs" / "tiny").iterdir()} == {"mini_telecom.yaml"}
     assert {path.name for path in (repo / "configs" / "process").iterdir()} == {"airline_retail.yaml", "telecom.yaml"}
+    assert {path.name for path in (repo / "configs" / "eval").iterdir()} == set(EVALUATIONS)
     assert {path.name for path in (repo / "ds_configs").iterdir()} == {
         "ds_zero2.json",
         "ds_zero3.json",

@@ -35,13 +35,16 @@ TRANSFORMERS = {"numpy", "pyarrow", "torch", "transformers", "tokenizers", "data
 INSIDE = {
     "llamafactory": {"llamafactory", "peft", "yaml", *TRANSFORMERS},
     "deepspeed": {"deepspeed", "pydantic", "torch"},
+    "inspect": {"inspect_ai"},
     "vllm": {"vllm", "huggingface_hub"},
 }
 """What programs that run inside an engine's environment may import, beside the standard library and each other."""
 
 DEPENDENCIES = {
     "click",
+    "dotenv",
     "fsspec",
+    "httpx",
     "jsonschema",
     "msgspec",
     "numpy",
@@ -126,7 +129,8 @@ def test_an_import_the_wrong_way_is_found(path: str, source: str) -> None:
 
 def test_declared_dependencies_are_the_allowed_ones(repo: Path) -> None:
     declared = tomllib.loads((repo / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    assert {name.replace("pyyaml", "yaml") for name in declared} == DEPENDENCIES
+    imported_as = {"pyyaml": "yaml", "python-dotenv": "dotenv"}
+    assert {imported_as.get(name, name) for name in declared} == DEPENDENCIES
 
 
 def test_the_command_line_starts_without_its_heavy_imports() -> None:

@@ -76,13 +76,13 @@ def test_a_package_brings_transforms_along_by_entry_points(monkeypatch: pytest.M
         return [point] if name in (None, point.name) else []
 
     monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.TRANSFORMS, "registered", {})
     assert "from_elsewhere" in known_kinds()
     assert find_transform("from_elsewhere").__name__ == "Sample"
 
 
 def test_two_transforms_cannot_have_the_same_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.TRANSFORMS, "registered", {})
     register_transform("twice")(type("A", (), {}))
     with pytest.raises(UserError, match="two transforms are called 'twice'"):
         register_transform("twice")(type("B", (), {}))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from agent_sft.stages.reporting import TrainingProgress
+    from agent_sft.stages.reporting import EvaluationProgress, TrainingProgress
 
 PLAIN_SECONDS = 30.0
 """Time between two progress lines where there is no terminal."""
@@ -42,13 +42,21 @@ class TerminalReporter:
         else:
             say(text)
 
-    def progress(self, progress: TrainingProgress) -> None:
+    def progress(self, progress: TrainingProgress | EvaluationProgress) -> None:
         """Move the bar, or say a line if the last one is a while ago."""
+        from agent_sft.stages.reporting import TrainingProgress
+
+        if isinstance(progress, TrainingProgress):
+            title, unit, done = "training", "step ", progress.step
+            parts = _training_figures(progress)
+        else:
+            title, unit, done = "evaluating", "trial ", progress.done
+            parts = _evaluation_figures(progress)
         if sys.stderr.isatty():
-            self._move_bar(progress)
-        elif time.monotonic() - self._said >= PLAIN_SECONDS or progress.step == progress.total:
+            self._move_bar(title, done, progress.total, "".join(f"  {part}" for part in parts))
+        elif time.monotonic() - self._said >= PLAIN_SECONDS or done == progress.total:
             self._said = time.monotonic()
-            say(f"training: step {progress.step}/{progress.total}{_figures(progress, ', ')}")
+            say(f"{title}: {', '.join([f'{unit}{done}/{progress.total}', *parts])}")
 
     def progress_ended(self) -> None:
         """Leave the bar as it is."""
@@ -56,20 +64,20 @@ class TerminalReporter:
             self._bar.stop()
             self._bar = None
 
-    def _move_bar(self, progress: TrainingProgress) -> None:
+    def _move_bar(self, title: str, done: int, total: int, figures: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         if self._bar is None:
             self._bar = Progress(
-                TextColumn("training"),
+                TextColumn(title),
                 BarColumn(bar_width=None),
                 TextColumn("{task.completed:.0f}/{task.total:.0f}{task.fields[figures]}"),
                 console=Console(stderr=True),
             )
             self._bar.start()
-            self._task = self._bar.add_task("training", total=progress.total, figures="")
-        self._bar.update(self._task, completed=progress.step, figures=_figures(progress, "  "))
+            self._task = self._bar.add_task(title, total=total, figures="")
+        self._bar.update(self._task, completed=done, figures=figures)
 
 
 def duration(seconds: float) -> str:
@@ -82,7 +90,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _figures(progress: TrainingProgress, separator: str) -> str:
+def _training_figures(progress: TrainingProgress) -> list[str]:
     parts = []
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.3f}")
@@ -92,4 +100,12 @@ def _figures(progress: TrainingProgress, separator: str) -> str:
         parts.append(f"{progress.rate:.1f} steps/s" if progress.rate >= 1 else f"{1 / progress.rate:.1f} s/step")
     if progress.remaining is not None:
         parts.append(f"{duration(progress.remaining)} left")
-    return "".join(separator + part for part in parts)
+    return parts
+
+
+def _evaluation_figures(progress: EvaluationProgress) -> list[str]:
+    parts = [f"{progress.successes} succeeded"]
+    if progress.failed:
+        parts.append(f"{progress.failed} could not be run")
+    parts.append(f"{progress.rate:.1f} trials/s" if progress.rate >= 1 else f"{1 / progress.rate:.1f} s/trial")
+    return [*parts, f"{duration(progress.remaining)} left"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import zstandard
 
 from agent_sft.data.elements import MAX_ROW_BYTES
 from agent_sft.errors import UserError
@@ -19,6 +22,12 @@ SAMPLE = re.compile(r"samples/.+\.json")
 ZIP = b"PK\x03\x04"
 HEADERS = ("header.json", "_journal/start.json")
 """Where a log says what was evaluated: a finished one, and one that is still being written."""
+
+
+ZSTANDARD = 93
+"""The number of the compression in a zip file."""
+LOCAL_HEADER = "<4s5H3I2H"
+"""What stands before each file's name; the last two are the lengths of the name and of what follows it."""
 
 
 def is_eval_log(path: Path) -> bool:
@@ -64,11 +73,11 @@ def _read(path: Path, log: zipfile.ZipFile, name: str) -> Any:
     if log.getinfo(name).file_size > MAX_ROW_BYTES:
         raise UserError(f"is longer than {MAX_ROW_BYTES >> 20} MB", where=where, fix="write the log without events")
     try:
-        content = log.read(name)
+        content = _content(path, log, name)
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         return _with_constants(content, where)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, EOFError, NotImplementedError) as error:
         raise UserError(f"cannot be unpacked: {error}", where=where, fix="write it again with inspect") from error
 
 
@@ -78,3 +87,17 @@ def _with_constants(content: bytes, where: str) -> Any:
         return json.loads(content, parse_constant=lambda _: None)
     except ValueError as error:
         raise UserError(f"not JSON: {error}", where=where, fix="write it again with inspect") from error
+
+
+def _content(path: Path, log: zipfile.ZipFile, name: str) -> bytes:
+    """Return a file of a log. Inspect compresses them by zstd, which `zipfile` learns with Python 3.14 alone."""
+    entry = log.getinfo(name)
+    if entry.compress_type != ZSTANDARD:
+        return log.read(name)
+    with path.open("rb") as stream:
+        stream.seek(entry.header_offset)
+        lengths = struct.unpack(LOCAL_HEADER, stream.read(struct.calcsize(LOCAL_HEADER)))[-2:]
+        stream.seek(sum(lengths), io.SEEK_CUR)
+        packed = io.BytesIO(stream.read(entry.compress_size))
+    with zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True) as reader:
+        return reader.read(entry.file_size)

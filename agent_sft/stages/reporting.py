@@ -32,3 +32,32 @@ class Reporter(Protocol):
 
     def progress_ended(self) -> None:
         """The training ended, one way or another."""
+
+
+@dataclass(frozen=True)
+class EvaluationProgress:
+    """How far an evaluation is."""
+
+    done: int
+    """Trials that ended in this run."""
+    total: int
+    successes: int
+    failed: int
+    """Trials that say nothing about the model because the infrastructure failed."""
+    rate: float
+    """Trials per second of this run."""
+    remaining: float
+    """Seconds to the last trial at this rate."""
+
+
+class EvaluationReporter(Protocol):
+    """Receives what an evaluation has to say, and what is needed for it."""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+
+    def progress(self, progress: EvaluationProgress | TrainingProgress) -> None:
+        """Show how far it is."""
+
+    def progress_ended(self) -> None:
+        """It ended, one way or another."""

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from agent_sft.data.transforms.contract import Transform
-from agent_sft.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+from agent_sft.errors import UserError
+from agent_sft.registry import Registry
 
 GROUP = "agent_sft.transforms"
 """The entry point group in which a package names its transforms."""
@@ -36,60 +29,11 @@ BUILT_IN = (
 )
 """Each lives in the module of its name, which is imported when it is asked for."""
 
-_registered: dict[str, type[Any]] = {}
+TRANSFORMS = Registry("transform", GROUP, "agent_sft.data.transforms", BUILT_IN)
 
-T = TypeVar("T", bound=type[Any])
-
-
-def register_transform(kind: str) -> Callable[[T], T]:
-    """Return a decorator that lets a class be found by `kind`.
-
-    Raises:
-        UserError: another class has this kind already.
-    """
-
-    def register(found: T) -> T:
-        known = _registered.get(kind)
-        if known is not None and (known.__module__, known.__qualname__) != (found.__module__, found.__qualname__):
-            raise UserError(
-                f"two transforms are called '{kind}': {_place(known)} and {_place(found)}",
-                fix="give one of them another kind",
-            )
-        _registered[kind] = found
-        return found
-
-    return register
-
-
-def known_kinds() -> list[str]:
-    """Return the kinds that can be named: built in, registered, brought along by packages."""
-    from importlib.metadata import entry_points
-
-    return sorted({*BUILT_IN, *_registered, *(point.name for point in entry_points(group=GROUP))})
-
-
-def find_transform(kind: str, *, folder: Path | None = None) -> type[Any]:
-    """Return the class of a kind, or of `FILE.py:CLASS`, a file relative to `folder`.
-
-    Raises:
-        UserError: there is no such kind, file or class, or importing it fails.
-    """
-    if ".py:" in kind:
-        return _from_file(kind, folder or Path())
-    if kind not in _registered and kind in BUILT_IN:
-        importlib.import_module(f"agent_sft.data.transforms.{kind}")
-    if kind not in _registered:
-        from importlib.metadata import entry_points
-
-        points = entry_points(group=GROUP, name=kind)
-        if not points:
-            hint = nearest(kind, known_kinds())
-            raise UserError(
-                f"there is no transform of the kind '{kind}'",
-                fix=hint or f"known are {', '.join(known_kinds())}; one of your own: FILE.py:CLASS",
-            )
-        _registered.setdefault(kind, _from_package(next(iter(points))))
-    return _registered[kind]
+register_transform = TRANSFORMS.register
+known_kinds = TRANSFORMS.kinds
+find_transform = TRANSFORMS.find
 
 
 def make_transform(kind: str, params: Mapping[str, Any], *, where: str, folder: Path | None = None) -> Transform:
@@ -98,83 +42,7 @@ def make_transform(kind: str, params: Mapping[str, Any], *, where: str, folder: 
     Raises:
         UserError: the kind is unknown, or a parameter is (with the nearest name), or has a wrong value.
     """
-    try:
-        found = find_transform(kind, folder=folder)
-    except UserError as error:
-        raise UserError(error.what, where=error.where or where, fix=error.fix) from error
-    config = getattr(found, "Config", None)
-    try:
-        if config is not None:
-            config(**params)
-        made = found(**params)
-    except ValidationError as error:
-        raise _wrong_parameter(kind, error, list(getattr(config, "model_fields", {})), where) from error
-    except UserError:
-        raise
-    except Exception as error:
-        what = f"the transform '{kind}' cannot be made: {type(error).__name__}: {error}"
-        raise UserError(what, where=where) from error
+    made: Transform = TRANSFORMS.make(kind, params, where=where, folder=folder)
     if not callable(made):
         raise UserError(f"the transform '{kind}' cannot be called with rows", where=where, fix="give it __call__")
-    transform: Transform = made
-    return transform
-
-
-def _wrong_parameter(kind: str, error: ValidationError, known: list[str], where: str) -> UserError:
-    # A name that is not known is said first: what is missing is mostly what it was meant to be.
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        what = f"'{kind}' has no parameter '{key}'"
-        fix = nearest(key, known) or (f"it has {', '.join(known)}" if known else "it has none")
-    elif first["type"] == "missing":
-        what, fix = f"'{kind}' needs the parameter '{key}'", None
-    else:
-        message = first["msg"].removeprefix("Value error, ")
-        what, fix = f"the parameter '{key}' of '{kind}': {message[:1].lower()}{message[1:]}", None
-        if not key:
-            what = f"the parameters of '{kind}': {message[:1].lower()}{message[1:]}"
-    return UserError(what, where=where, fix=fix)
-
-
-def _from_file(kind: str, folder: Path) -> type[Any]:
-    name, _, class_name = kind.rpartition(":")
-    path = (folder / name).resolve()
-    if not path.is_file():
-        raise UserError("no such file", where=str(path), fix=f"it was named as the transform '{kind}'")
-    module_name = f"agent_sft_transform_{path.stem}_{abs(hash(str(path)))}"
-    module = sys.modules.get(module_name)
-    if module is None:
-        specification = importlib.util.spec_from_file_location(module_name, path)
-        assert specification is not None
-        assert specification.loader is not None
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[module_name] = module
-        try:
-            specification.loader.exec_module(module)
-        except UserError:
-            del sys.modules[module_name]
-            raise
-        except (Exception, SystemExit) as error:
-            del sys.modules[module_name]
-            raise UserError(f"cannot be imported: {type(error).__name__}: {error}", where=str(path)) from error
-    found = getattr(module, class_name, None)
-    if not isinstance(found, type):
-        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
-        raise UserError(f"has no class '{class_name}'", where=str(path), fix=nearest(class_name, classes) or None)
-    return found
-
-
-def _from_package(point: EntryPoint) -> type[Any]:
-    try:
-        found = point.load()
-    except Exception as error:
-        what = f"the transform '{point.name}' of {point.value} cannot be imported: {type(error).__name__}: {error}"
-        raise UserError(what) from error
-    if not isinstance(found, type):
-        raise UserError(f"the transform '{point.name}' of {point.value} is no class")
-    return found
-
-
-def _place(found: type[Any]) -> str:
-    return f"{found.__module__}.{found.__qualname__}"
+    return made

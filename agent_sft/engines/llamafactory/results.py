@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from agent_sft.engines.lines import LineFollower
 from agent_sft.files import read_json
 
 TRAINER_FILES = (
@@ -46,20 +45,12 @@ class TrainerLog:
     path: Path
 
     def __post_init__(self) -> None:
-        self._offset = self.path.stat().st_size if self.path.is_file() else 0
+        self._lines = LineFollower(self.path, from_end=True)
         self._first: tuple[float, int] | None = None
 
     def new_lines(self) -> list[dict[str, Any]]:
         """Return the whole lines that were added since the last call."""
-        try:
-            with self.path.open("rb") as stream:
-                stream.seek(self._offset)
-                text = stream.read()
-        except FileNotFoundError:
-            return []
-        whole = text[: text.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return [line for line in map(_decode, whole.splitlines()) if line is not None]
+        return self._lines.new_lines()
 
     def rate(self, step: int) -> float | None:
         """Return steps per second since the first step seen.
@@ -105,11 +96,3 @@ def read_result(output_dir: Path) -> TrainingResult:
 
 def _last_loss(history: list[dict[str, Any]], key: str) -> float | None:
     return next((entry[key] for entry in reversed(history) if key in entry), None)
-
-
-def _decode(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None

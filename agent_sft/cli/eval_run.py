@@ -1,0 +1,66 @@
+"""`agent-sft eval run`: score a model on a benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent_sft.cli.eval_show import outcome_lines
+from agent_sft.cli.sft_options import FILE
+from agent_sft.cli.show import TerminalReporter, say
+
+
+@click.command()
+@click.option("--config", type=FILE, help="The same options in a YAML file, such as those in configs/eval.")
+@click.option("--model", help="A run, a model's folder or hub name, or an address: http://HOST:PORT/v1#NAME.")
+@click.option("--evaluator", help="inspect, tau2, tasks, loss, command, or FILE.py:CLASS of your own.")
+@click.option("--task", help="What to evaluate on: a task of Inspect, a domain of tau2, a folder with tasks.jsonl, ...")
+@click.option("--out", type=FILE, help="Where the results go.")
+@click.option("--trials", type=int, help="Trials of each task.  [default: 1]")
+@click.option("--limit", type=int, help="Only the first tasks.")
+@click.option("--task-id", "task_ids", multiple=True, help="Only this task; may be given several times.")
+@click.option("--user-model", help="Who plays the customer: PROVIDER/NAME, an address, local, or scripted.")
+@click.option("--concurrency", type=int, help="Trials at the same time.  [default: 16]")
+@click.option("--temperature", type=float, help="Of the agent.  [default: 0]")
+@click.option("--max-tokens", type=int, help="Tokens of one answer.  [default: 1024]")
+@click.option("--seed", type=int, help="Each trial gets a seed of its own from it.  [default: 42]")
+@click.option("--max-messages", type=int, help="Messages of a conversation.  [default: 200]")
+@click.option("--token-limit", type=int, help="Tokens of a trial.  [default: 1000000]")
+@click.option("--time-limit", type=int, help="Seconds of a trial.  [default: 1800]")
+@click.option("--request-timeout", type=int, help="Seconds of a request that gets no answer.  [default: 300]")
+@click.option("--max-retries", type=int, help="Of a request that the provider failed.  [default: 5]")
+@click.option("--param", multiple=True, metavar="KEY=VALUE", help="A parameter of the evaluator.")
+@click.option("--tau2-dir", type=FILE, help="Where Sierra's tau2 is installed (evaluator tau2).")
+@click.option("--script", type=FILE, help="Your program (evaluator command).")
+@click.option("--serve", multiple=True, metavar="KEY=VALUE", help="An option of agent-sft serve, such as backend=vllm.")
+@click.option("--fresh", is_flag=True, help="Set earlier results in --out aside and start over.")
+@click.pass_context
+def command(context: click.Context, /, config: Path | None, fresh: bool, **options: Any) -> None:
+    """Score a model: serve it, run every task and trial, write results.jsonl and evaluation.json.
+
+    Keys of providers are read from the environment and from .env. The same command run again goes on where it was
+    stopped; trials that could not be run are never counted as wrong, and the exit code is 1 while there are any.
+    """
+    from agent_sft.cli.sft_options import parse_setting
+    from agent_sft.config.evaluation import read_evaluation_config
+    from agent_sft.runs.processes import Interrupted, catch_signals
+    from agent_sft.stages.evaluating import check_complete, evaluate
+
+    params = dict(parse_setting(text) for text in options.pop("param"))
+    params |= {name: str(value) for name in ("tau2_dir", "script") if (value := options.pop(name)) is not None}
+    serve = dict(parse_setting(text) for text in options.pop("serve"))
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    given |= {"params": params} if params else {}
+    given |= {"serve": serve} if serve else {}
+    asked = read_evaluation_config(config, given)
+    with catch_signals() as stop:
+        try:
+            found = evaluate(asked, reporter=TerminalReporter(), stop=stop, fresh=fresh)
+        except Interrupted as stopped:
+            say(f"stopped; the same command goes on: {asked.out}")
+            context.exit(stopped.exit_code)
+    for line in outcome_lines(found):
+        click.echo(line)
+    check_complete(found)

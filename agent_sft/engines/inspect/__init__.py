@@ -1,0 +1,1 @@
+"""Inspect: its tasks, its command line, what its logs say."""

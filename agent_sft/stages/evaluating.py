@@ -1,0 +1,210 @@
+"""An evaluation from its options to its results: checked, served, run, gone on with, and judged by its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from agent_sft.config.evaluation import EvaluationConfig, read_evaluation_config
+from agent_sft.config.secrets import environment_with_secrets
+from agent_sft.config.serve import ServeRequest
+from agent_sft.engines.model_files import ModelFiles
+from agent_sft.engines.served import ServedModel
+from agent_sft.errors import UserError, WorkFailed, nearest
+from agent_sft.evals.results import EVALUATION, RESULTS, Evaluation, Trial, failed, missing, read_results
+from agent_sft.files import write_atomic
+from agent_sft.runs.directory import RunDirectory, check_is_directory
+from agent_sft.runs.processes import StopSignal
+from agent_sft.stages.evaluators.contract import EvalRun, Evaluator
+from agent_sft.stages.evaluators.customer import is_address, model_at
+from agent_sft.stages.evaluators.registry import make_evaluator
+from agent_sft.stages.reporting import EvaluationReporter
+from agent_sft.stages.serving import serve
+from agent_sft.stages.serving_plan import local_model
+
+CONFIG = "eval.yaml"
+"""The options of the evaluation, in its folder."""
+MODEL_KEY = "AGENT_SFT_API_KEY"
+"""Holds the key of the address that `--model` names."""
+OURS = (EVALUATION, RESULTS, CONFIG, "attempts", "server", "tau2")
+"""What an evaluation leaves in its folder, its journal apart."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What stands in the folder when an evaluation ended."""
+
+    folder: Path
+    evaluation: Evaluation
+    trials: tuple[Trial, ...]
+
+    @property
+    def failed(self) -> list[Trial]:
+        """Trials that say nothing about the model, because the infrastructure failed."""
+        return failed(self.trials)
+
+    @property
+    def missing(self) -> int:
+        """Trials that did not run."""
+        return len(missing(self.evaluation, self.trials))
+
+
+def evaluate(
+    config: EvaluationConfig,
+    *,
+    reporter: EvaluationReporter,
+    stop: StopSignal,
+    only_failed: bool = False,
+    fresh: bool = False,
+) -> Outcome:
+    """Run an evaluation, going on where an earlier run of the same one ended.
+
+    Args:
+        config: what to evaluate, on what, and how.
+        reporter: is told how it goes.
+        stop: signals that end it.
+        only_failed: run again only the trials whose infrastructure failed.
+        fresh: set what the folder holds aside and start over.
+
+    Raises:
+        UserError: the request is wrong; said before anything starts, as far as it can be known then.
+        WorkFailed: trials could not be run; those that were stay.
+        Interrupted: the user stopped it.
+    """
+    check_is_directory(config.out)
+    evaluator = make_evaluator(config.evaluator, config.params, where="--evaluator")
+    run = _run(config, reporter, stop)
+    if only_failed:
+        run = replace(run, only=frozenset(trial.place for trial in failed(read_results(config.out)[1])))
+    if only_failed and not run.only:
+        reporter.say("no trial failed: nothing to run again")
+        return outcome(config.out)
+    evaluator.check(run)
+    if fresh:
+        set_aside(config.out)
+    if Path(config.model).is_dir() and not evaluator.pending(unserved(local_model(config.model)), config.out, run):
+        reporter.say(f"finished already: {config.out}")
+        return outcome(config.out)
+    with _model(config, evaluator, run, stop) as (model, why_dead):
+        evaluator.pending(model, config.out, run)  # refuses another evaluation's folder before it is written to
+        _keep_options(config)
+        evaluator.run(model, config.out, replace(run, why_dead=why_dead))
+    return outcome(config.out)
+
+
+def outcome(folder: Path) -> Outcome:
+    """Return what stands in the folder of an evaluation."""
+    evaluation, trials = read_results(folder)
+    return Outcome(folder, evaluation, tuple(trials))
+
+
+def check_complete(found: Outcome) -> None:
+    """Refuse to take an evaluation for done that is not.
+
+    Raises:
+        WorkFailed: trials could not be run; with the first reason and what to do.
+    """
+    lost = len(found.failed) + found.missing
+    if not lost:
+        return
+    reason = next((f": {trial.error}" for trial in found.failed), "")
+    raise WorkFailed(
+        f"{lost} of {len(found.evaluation.places)} trials have no score{reason}",
+        fix=f"agent-sft eval retry {found.folder} runs those whose infrastructure failed again; the same command all"
+        " that have no score",
+    )
+
+
+def set_aside(folder: Path) -> None:
+    """Move an earlier evaluation out of the way, inside its folder."""
+    if (folder / EVALUATION).exists() or (folder / RESULTS).exists():
+        RunDirectory(folder).set_aside([folder / name for name in OURS], "--fresh")
+
+
+def kept_options(folder: Path) -> EvaluationConfig:
+    """Return the options that an evaluation was started with.
+
+    Raises:
+        UserError: the folder holds no evaluation that was started by a command.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(
+            "no evaluation is here", where=str(folder), fix=f"name a folder that `agent-sft eval run` made ({CONFIG})"
+        )
+    return read_evaluation_config(path, {"out": folder})
+
+
+def _keep_options(config: EvaluationConfig) -> None:
+    options = config.model_dump(mode="json")
+    write_atomic(config.out / CONFIG, yaml.safe_dump(options, sort_keys=False, allow_unicode=True))
+
+
+def _run(config: EvaluationConfig, reporter: EvaluationReporter, stop: StopSignal) -> EvalRun:
+    return EvalRun(
+        task=config.task,
+        reporter=reporter,
+        stop=stop,
+        environment=environment_with_secrets(),
+        trials=config.trials,
+        limit=config.limit,
+        task_ids=config.task_ids,
+        user_model=config.user_model,
+        concurrency=config.concurrency,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens,
+        seed=config.seed,
+        limits=config.limits,
+    )
+
+
+def unserved(model: ModelFiles) -> ServedModel:
+    """Return a model in a folder as the evaluators take it that need no server; nothing answers at its address."""
+    return ServedModel(
+        name=model.folder.name,
+        url="",
+        api_key="",
+        backend="address",
+        template=model.template,
+        tools=False,
+        max_model_len=None,
+        path=model.folder,
+        digest=model.digest(),
+    )
+
+
+def _serve_request(config: EvaluationConfig) -> ServeRequest:
+    try:
+        return ServeRequest.model_validate({"model": config.model, **config.serve})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        known = list(ServeRequest.model_fields)
+        hint = nearest(name, known) if first["type"] == "extra_forbidden" else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{message[:1].lower()}{message[1:]}", where=f"serve.{name}", fix=hint or None) from error
+
+
+@contextmanager
+def _model(
+    config: EvaluationConfig, evaluator: Evaluator, run: EvalRun, stop: StopSignal
+) -> Iterator[tuple[ServedModel, Callable[[], str | None]]]:
+    """Yield the model and what tells why its server is gone."""
+    if is_address(config.model):
+        if not evaluator.serves:
+            raise UserError(f"'{config.evaluator}' wants a model's folder, not an address", where="--model")
+        if config.serve:
+            raise UserError("a model at an address is served already", where="--model", fix="leave the options out")
+        key = run.environment.get(MODEL_KEY, "")
+        yield model_at(config.model, key, where="--model", key_variable=MODEL_KEY), lambda: None
+    elif not evaluator.serves:
+        yield unserved(local_model(config.model)), lambda: None
+    else:
+        request = _serve_request(config)
+        with serve(request, place=config.out / "server", stop=stop, reporter=run.reporter) as server:
+            yield server.model, lambda: None if server.alive() else server.why_dead()

@@ -1,0 +1,1 @@
+"""Evaluators: given a served model and a folder, each produces results in one schema."""

@@ -1,0 +1,84 @@
+"""Evaluations of a trained model that vLLM serves: what counts is that every layer is real, and what is told of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent_sft.evals.results import read_results
+from agent_sft.runs.processes import catch_signals
+from agent_sft.stages.serving import Server, ServeRequest, serve
+from tests.conftest import ROOT, RunCli
+from tests.serving import train
+
+pytestmark = pytest.mark.slow
+
+DOMAINS = ("airline", "retail", "telecom")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> Path:
+    return train(run_cli, tmp_path_factory.mktemp("runs") / "full")
+
+
+@pytest.fixture(scope="module")
+def server(run: Path, serve_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with (
+        catch_signals() as stop,
+        serve(ServeRequest(model=str(run)), place=tmp_path_factory.mktemp("server"), stop=stop) as running,
+    ):
+        yield running
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_tau2_by_inspect_with_one_model_as_agent_and_customer(
+    run_cli: RunCli, server: Server, tmp_path: Path, domain: str
+) -> None:
+    out = tmp_path / "out"
+    done = run_cli(
+        *("eval", "run", "--evaluator", "inspect", "--task", f"inspect_evals/tau2_{domain}", "--limit", "1"),
+        *("--model", f"{server.model.url}#{server.model.name}", "--user-model", "local", "--out", out),
+        *("--max-messages", "6", "--max-tokens", "24", "--time-limit", "300", "--concurrency", "2"),
+        env={"AGENT_SFT_API_KEY": server.model.api_key},
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    evaluation, (trial,) = read_results(out)
+    assert trial.error is None
+    assert trial.ended in ("max_messages", "user_stop", "token_limit")
+    assert trial.output_tokens > 0
+    assert evaluation.floor in (0.0, 1.0)
+    assert "doing nothing" in done.stdout
+
+
+def test_a_run_is_served_for_its_evaluation_and_not_twice(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+    row = {"task_id": "hello", "instruction": "Hello", "verifier": {"fn_name": "regex", "pattern": "(?s).*"}}
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(row))
+    given = ("eval", "run", "--evaluator", "tasks", "--task", tmp_path, "--model", run, "--out", tmp_path / "out")
+    done = run_cli(*given, "--max-tokens", "8", "--trials", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    evaluation, trials = read_results(tmp_path / "out")
+    assert [trial.score for trial in trials] == [1, 1]
+    assert evaluation.model == str(run)
+    assert str(evaluation.model_digest).startswith("sha256:")
+    assert (tmp_path / "out" / "server" / "server.log").stat().st_size
+    again = run_cli(*given, "--max-tokens", "8", "--trials", "2")
+    assert again.returncode == 0, again.stderr
+    assert "finished already" in again.stderr
+    assert "starting" not in again.stderr
+
+
+def test_the_held_out_loss_is_that_of_the_training(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+    (data,) = (run / "processed").glob("*.jsonl")
+    out = tmp_path / "out"
+    done = run_cli("eval", "run", "--evaluator", "loss", "--task", data, "--model", run, "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, (trial,) = read_results(out)
+    assert trial.score is not None
+    assert 0 <= trial.score <= 1
+    assert 1 < trial.detail["loss"] < 12, "a model of two steps knows little more than how often tokens are"
+    assert f"loss          {trial.detail['loss']:.4f}" in done.stdout
+    assert trial.detail["examples"] == len(data.read_text().splitlines())

@@ -1,0 +1,145 @@
+"""The `inspect` evaluator: Inspect itself, against a provider whose behaviour the test decides."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agent_sft.data.eval_logs import read_eval_log
+from agent_sft.evals.results import Evaluation, Trial, read_results
+from tests.conftest import ROOT, RunCli
+from tests.provider import KEY, Fault, Provider, Request, provider
+
+pytestmark = pytest.mark.slow
+
+KEYS = {"AGENT_SFT_API_KEY": KEY, "AGENT_SFT_USER_API_KEY": KEY}
+TASK = "tests/inside/odd_task.py"
+
+
+def adds(request: Request) -> str:
+    words = request["messages"][0]["content"].rstrip("?").split()
+    if not words[2].isdigit():
+        return "so be it"
+    return f"It is {int(words[2]) * 2 + int(words[2]) % 2}."
+
+
+def options(server: Provider, out: Path, *more: str) -> list[str]:
+    return [
+        *("eval", "run", "--model", server.url, "--evaluator", "inspect", "--task", TASK, "--out", str(out)),
+        *("--max-retries", "1", "--request-timeout", "60", "--token-limit", "60", *more),
+    ]
+
+
+def found(out: Path) -> tuple[Evaluation, dict[tuple[str, int], Trial]]:
+    evaluation, trials = read_results(out)
+    return evaluation, {trial.place: trial for trial in trials}
+
+
+def test_trials_errors_and_limits_are_told_apart(run_cli: RunCli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def fails(request: Request) -> str | Fault:
+        text = request["messages"][0]["content"]
+        return Fault(500) if "swallows" in text or " 3 " in text else adds(request)
+
+    with provider(fails) as server:
+        done = run_cli(
+            *options(server, out, "--trials", "2"), env={**KEYS, "XDG_CACHE_HOME": str(tmp_path / "cache")}, cwd=ROOT
+        )
+        evaluation, trials = found(out)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "4 of 16 trials have no score" in done.stderr
+        scores = {place: trial.score for place, trial in trials.items()}
+        lost = {place for place, score in scores.items() if score is None}
+        assert lost == {(name, number) for name in ("sum-3", "swallows") for number in (0, 1)}
+        assert all("it went wrong" in str(trials[place].error) for place in lost)
+        assert all(scores[f"sum-{n}", t] == (n + 1) % 2 for n in range(6) if n != 3 for t in (0, 1))
+        assert {trials["endless", t].ended for t in (0, 1)} == {"token_limit"}
+        assert evaluation.tasks[:3] == ["sum-0", "sum-1", "sum-2"], "not shuffled"
+        assert evaluation.floor == pytest.approx(2 / 8), "two samples are won by doing nothing"
+        assert trials["sum-0", 0].family == "sums"
+        assert {request["temperature"] for request in server.requests} == {0.0}
+        seeds = {(str(r["messages"][0]["content"]), r["seed"]) for r in server.requests}
+        assert len(seeds) == 16, "a seed for each trial of each task, the same in all its requests"
+        assert_transcripts(out, trials)
+
+        server.answer, before = adds, len(server.requests)
+        again = run_cli("eval", "retry", out, env=KEYS, cwd=ROOT)
+        assert again.returncode == 0, again.stderr
+        repeated = {str(r["messages"][0]["content"]) for r in server.requests[before:]}
+        assert repeated == {"What is 3 + 3?", "This is the swallows one"}
+    _, trials = found(out)
+    assert trials["sum-3", 1].score == 0
+    assert trials["swallows", 1].score == 1
+    assert KEY not in "".join(path.read_text(errors="ignore") for path in out.rglob("*") if path.is_file())
+
+
+def assert_transcripts(out: Path, trials: dict[tuple[str, int], Trial]) -> None:
+    """Every trial stands in Inspect's own log, at the place that is told, and our reader of logs finds it."""
+    logs: dict[str, set[str]] = {}
+    for trial in trials.values():
+        name, _, inside = str(trial.transcript).partition("#")
+        if name not in logs:
+            rows = [row["sample"] for _, row in read_eval_log(out / name)]
+            assert KEY not in str(rows)
+            logs[name] = {f"samples/{row['id']}_epoch_{row['epoch']}.json" for row in rows}
+        assert inside in logs[name]
+
+
+def test_killed_again_and_again_no_trial_runs_twice(run_cli: RunCli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def slowly(request: Request) -> str:
+        time.sleep(0.3)
+        return adds(request)
+
+    with provider(slowly) as server:
+        few = ("--trials", "3", "--concurrency", "2", "--param", "args={count: 6}")
+        for number, more in enumerate((3, 5, 4)):
+            before = len(server.requests)
+            command = [sys.executable, "-P", "-m", "agent_sft", *options(server, out, *few)]
+            with (tmp_path / "log").open("ab") as log:
+                process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **KEYS}, stdout=log, stderr=log)
+                while len(server.requests) < before + more and process.poll() is None:
+                    time.sleep(0.02)
+                process.send_signal(signal.SIGTERM if number == 1 else signal.SIGKILL)
+                assert process.wait() in (143, -signal.SIGKILL)
+        done = run_cli(*options(server, out, *few), env=KEYS, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    lines = (out / "results.jsonl").read_text().splitlines()
+    _, trials = found(out)
+    assert len(lines) == len(trials) == 24
+    assert all(trials[f"sum-{n}", t].score == (n + 1) % 2 for n in range(6) for t in range(3))
+    assert_transcripts(out, trials)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--task", "inspect_evals/tau2_telecm"), "did you mean 'inspect_evals/tau2_telecom'?"),
+        (("--task", "nothing_here.py"), "no such file"),
+        (("--param", "args={cuont: 1}"), "has no argument 'cuont'"),
+        (("--task-id", "sum-99"), "there is no task 'sum-99'"),
+        (("--param", "scorrer=x"), "did you mean 'scorer'?"),
+        (("--user-model", "opnai/gpt-4.1"), "did you mean 'openai'?"),
+        (("--user-model", "openai/gpt-4.1"), "set OPENAI_API_KEY, or write it into .env"),
+        (("--task", "inspect_evals/tau2_airline"), "a model plays it"),
+    ],
+)
+def test_a_wrong_request_is_said_before_anything_starts(
+    run_cli: RunCli, tmp_path: Path, more: tuple[str, str], said: str
+) -> None:
+    with provider(adds) as server:
+        given = options(server, tmp_path / "out", *more)
+        done = run_cli(*given, env={**KEYS, "OPENAI_API_KEY": ""}, cwd=ROOT)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not server.requests
+    assert not (tmp_path / "out").exists()
