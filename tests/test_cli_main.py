@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -37,6 +38,16 @@ def test_a_missing_argument_is_a_wrong_request(run_cli: RunCli) -> None:
     assert run_cli("sft").returncode == 2
 
 
+def _write_end(pipe: Path) -> int | None:
+    """Open a pipe for writing; None while nobody reads from it."""
+    try:
+        descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"])
 @pytest.mark.parametrize(
     "arguments",
@@ -55,16 +66,26 @@ def test_stopped_in_the_middle_of_a_file_nothing_half_written_stays(
     before = sorted(tmp_path.rglob("*"))
     row = b'{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}\n'
     command = subprocess.Popen(
-        [sys.executable, "-P", "-m", "agent_sft", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-m", "agent_sft", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell ignores Ctrl-C for what it runs in the background, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    with (tmp_path / "rows").open("wb") as pipe:
+    while (opened := _write_end(tmp_path / "rows")) is None:
+        assert command.poll() is None, command.communicate()[1]
+        time.sleep(0.01)
+    with os.fdopen(opened, "wb", buffering=0) as pipe:
         pipe.write(row * 5000)
-        pipe.flush()
         deadline = time.monotonic() + 300
         while not list(tmp_path.rglob("*.tmp")):
             assert time.monotonic() < deadline, "it never began to write"
             time.sleep(0.01)
         command.send_signal(number)
+        # A signal between two readings is acted upon when the next one comes back.
+        with contextlib.suppress(BrokenPipeError):
+            pipe.write(row * 5000)
         _, said = command.communicate(timeout=600)
     assert command.returncode == code, said
     assert said.strip().endswith("stopped") and "Traceback" not in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from agent_sft.data.rewards import Rewards
@@ -20,10 +21,19 @@ class Input:
 
     name: str
     """As origins of rows name it: a file, NAME@VERSION, or hf:NAME."""
-    digest: str
-    """Of its content; of a dataset on the hub, which is read when it is needed, the name."""
+    content: Source | str
+    """Where to read it, or its digest where that is known."""
     is_rollouts: bool = False
     """Whether it was given as rollouts of an agent."""
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of its content; of a dataset on the hub, which is read when it is needed, the name.
+
+        Raises:
+            UserError: its content can be read only once.
+        """
+        return self.content if isinstance(self.content, str) else _digest(self.content)
 
 
 def resolve_inputs(given: Iterable[str], trajectories: Iterable[str] = ()) -> tuple[Input, ...]:
@@ -71,7 +81,11 @@ def _places(name: str, *, is_rollouts: bool) -> Iterator[tuple[Input, str]]:
         yield Input(card.reference, card.digest, is_rollouts), card.reference
         return
     for source in open_sources([name], opener=open_outside):
-        yield Input(source.name, _digest(source), is_rollouts), str(source.path.resolve() if source.path else name)
+        if source.path is not None and not source.path.exists():
+            raise UserError("no such file", where=source.name)
+        if source.path is not None and source.path.is_dir():
+            raise UserError("is a folder, not a file", where=source.name)
+        yield Input(source.name, source, is_rollouts), str(source.path.resolve() if source.path else name)
 
 
 def _digest(source: Source) -> str:
@@ -80,6 +94,6 @@ def _digest(source: Source) -> str:
         files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
         return digest_value({str(path): digest_file(path) for path in files}) if files else source.name
     if not source.path.is_file():
-        what = "is a folder, not a file" if source.path.is_dir() else "no such file"
-        raise UserError(what, where=source.name)
+        what = "is a pipe or a device: a run reads its data again when it goes on"
+        raise UserError(what, where=source.name, fix="write it to a file first")
     return digest_file(source.path)
