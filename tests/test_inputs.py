@@ -47,9 +47,9 @@ def test_a_local_dataset_of_the_hubs_form_is_known_by_its_files(tmp_path: Path) 
     folder = tmp_path / "set"
     folder.mkdir()
     files(folder, "train.jsonl")
-    before = resolve_inputs([f"hf:{folder}"])
+    before = resolve_inputs([f"hf:{folder}"])[0].digest
     (folder / "train.jsonl").write_text("{}")
-    assert resolve_inputs([f"hf:{folder}"])[0].digest != before[0].digest
+    assert resolve_inputs([f"hf:{folder}"])[0].digest != before
 
 
 @pytest.mark.parametrize(
