@@ -21,6 +21,7 @@ done
 ensure_env dev
 python=$ENV_PYTHON
 ensure_env serve
+ensure_env eval
 ensure_env train
 
 # DeepSpeed compiles its CPU optimizer the first time: that takes a C++ compiler and Python's headers.
