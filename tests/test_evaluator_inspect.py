@@ -80,6 +80,18 @@ def test_trials_errors_and_limits_are_told_apart(run_cli: RunCli, tmp_path: Path
     assert KEY not in "".join(path.read_text(errors="ignore") for path in out.rglob("*") if path.is_file())
 
 
+def test_tools_reach_the_server_as_they_stand_in_the_training_data(run_cli: RunCli, tmp_path: Path) -> None:
+    task = "examples/mini_telecom/mini_telecom.py@mini_telecom"
+    with provider(lambda request: "Goodbye.") as server:
+        command = options(server, tmp_path / "out", "--limit", "1")
+        command[command.index(TASK)] = task
+        done = run_cli(*command, env={**KEYS, "XDG_CACHE_HOME": str(tmp_path / "cache")}, cwd=ROOT)
+        assert done.returncode == 0, done.stdout + done.stderr
+        tools = [tool["function"] for request in server.requests for tool in request.get("tools", ())]
+    assert tools
+    assert {key for tool in tools for key in tool} == {"name", "description", "parameters"}
+
+
 def assert_transcripts(out: Path, trials: dict[tuple[str, int], Trial]) -> None:
     """Every trial stands in Inspect's own log, at the place that is told, and our reader of logs finds it."""
     logs: dict[str, set[str]] = {}

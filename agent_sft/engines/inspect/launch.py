@@ -13,7 +13,7 @@ from agent_sft.engines.served import ServedModel
 
 SAMPLES = "samples.jsonl"
 AGENT_SERVICE, USER_SERVICE = "agent", "customer"
-"""Inspect's name for an OpenAI-compatible address; its key is read from SERVICE_API_KEY."""
+"""What an address is called; its key is read from SERVICE_API_KEY."""
 
 
 def command(python: Path, place: Path) -> list[str]:
@@ -33,7 +33,7 @@ def environment(base: Mapping[str, str], agent_key: str, user_key: str | None, p
 
 def address_model(service: str, model: ServedModel, temperature: float) -> dict[str, Any]:
     """Return a model behind an address as an order names it."""
-    return {"name": f"openai-api/{service}/{model.name}", "url": model.url, "temperature": temperature}
+    return {"name": f"served/{service}/{model.name}", "url": model.url, "temperature": temperature}
 
 
 def samples_of(attempt: Path) -> LineFollower:

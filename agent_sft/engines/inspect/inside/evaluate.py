@@ -23,7 +23,9 @@ from inspect_ai.dataset import MemoryDataset
 from inspect_ai.hooks import BeforeModelGenerate, Hooks, SampleEnd, TaskEnd, hooks
 from inspect_ai.log import EvalSample
 from inspect_ai.log._samples import sample_active
-from inspect_ai.model import GenerateConfig, Model, get_model
+from inspect_ai.model import GenerateConfig, Model, get_model, modelapi
+from inspect_ai.model._openai import openai_chat_tools
+from inspect_ai.model._providers.openai_compatible import OpenAICompatibleAPI
 from inspect_ai.scorer import value_to_float
 from inspect_ai.util import EarlyStop
 
@@ -133,6 +135,24 @@ def outcome(sample: EvalSample, order: dict[str, Any]) -> dict[str, Any]:
     if error is not None:
         return {**line, "ended": "error", "error": error}
     return {**line, **scored(sample, order), "ended": ended(sample, calls, order)}
+
+
+class Served(OpenAICompatibleAPI):  # type: ignore[misc]
+    """A model behind an address whose chat template writes all that stands in a tool into the prompt.
+
+    Inspect's own provider adds `strict` to every tool. The training data has none, so a model that was trained on
+    another prompt than the one it is served with would be scored.
+    """
+
+    def tools_to_openai(self, tools: list[Any]) -> list[Any]:
+        """Return the tools as they are."""
+        return list(openai_chat_tools(tools, exclude=self.schema_exclude_fields))
+
+
+@modelapi(name="served")  # type: ignore[untyped-decorator]
+def served() -> type[Served]:
+    """Let Inspect find it by its name."""
+    return Served
 
 
 def asked_tools(event: Any) -> list[Any]:
