@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ def conversations() -> list[dict[str, Any]]:
     """The small example data."""
     rows: list[dict[str, Any]] = json.loads(SMALL.read_text(encoding="utf-8"))
     return rows
+
+
+def heed_interrupts() -> None:
+    """Let a child be stopped by SIGINT, which a shell ignores for what it runs in the background, tests too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def short_data(folder: Path, rows: int = 24) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunCli
+from tests.support import heed_interrupts
 
 
 def test_help_lists_every_command(run_cli: RunCli) -> None:
@@ -69,8 +70,7 @@ def test_stopped_in_the_middle_of_a_file_nothing_half_written_stays(
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell ignores Ctrl-C for what it runs in the background, and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_interrupts,
     )
     while (opened := _write_end(tmp_path / "rows")) is None:
         assert command.poll() is None, command.communicate()[1]

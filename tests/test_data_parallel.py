@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from agent_sft.data.blocks import Block
+from tests.support import heed_interrupts
 
 PROGRAM = """
 import io, json, os, sys
@@ -173,7 +174,9 @@ def test_the_others_end_with_the_one_that_started_them(how: int, tmp_path: Path)
     (tmp_path / "p.yaml").write_text("transforms: ['own.py:Mark']")
     arguments = [str(tmp_path / name) for name in ("rows.json", "p.yaml", "out")]
     command = [sys.executable, "-c", PROGRAM, "several", *arguments]
-    with subprocess.Popen(command, env={**os.environ, "SLOW": "1"}, stderr=subprocess.DEVNULL) as running:
+    with subprocess.Popen(
+        command, env={**os.environ, "SLOW": "1"}, stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts
+    ) as running:
         process = psutil.Process(running.pid)
         deadline = time.monotonic() + 60
         while len(others := process.children()) < 2:

@@ -121,7 +121,7 @@ class WithLoss(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        if tag == "span" and "l" in (given.get("class") or "").split():
+        if tag == "span" and "l" in (given.get("class") or "").split() and "title" in given:
             self.tokens += len((given["title"] or "").split())
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import heed_interrupts
+
 Finished = subprocess.CompletedProcess[str]
 
 
@@ -83,6 +85,7 @@ class Clone:
             env={**self.env, **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=heed_interrupts,
             text=True,
             start_new_session=True,
         )
