@@ -1,0 +1,1 @@
+"""Sweeps: variants trained, served, scored and compared; planned as a graph, scheduled on slots, never broken."""

@@ -1,0 +1,87 @@
+"""What a sweep is made of: variants, and the jobs that have to be done for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from agent_sft.config.evaluation import EvaluationConfig
+from agent_sft.config.sft import SFTConfig
+from agent_sft.config.sweep import SweepConfig, Value
+
+Kind = Literal["prepare", "train", "score", "evaluate"]
+"""`prepare`: a command that makes files. `train`: `agent-sft sft`. `score`: an evaluation on a server that several
+share. `evaluate`: an evaluation that needs no server (held-out loss), or brings its own."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What a job takes of the machine while it runs."""
+
+    gpus: int = 0
+    cores: int = 0
+    """Counted only where there is no GPU."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of the report: a training with its settings and seed, or a finished model."""
+
+    name: str
+    """Unique, plain: letters, digits, `.`, `_`, `-`. Ends with `-seedN` where there are several seeds."""
+    group: str
+    """The same for all seeds of a variant; the name where there is one seed."""
+    value: Value | None
+    """Of the varied setting."""
+    seed: int | None
+    sft: SFTConfig | None
+    """Its training, `output_dir` resolved; None for a finished model."""
+    model: str
+    """What is scored: the training's folder, or the finished model."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A node of the graph. It is done when its own stamps say so, not because it ended once."""
+
+    id: str
+    """`prepare/0`, `train/base`, `train/VARIANT`, `score/VARIANT/CHECKPOINT/EVALUATOR`."""
+    kind: Kind
+    after: tuple[str, ...]
+    """Jobs that must have succeeded before."""
+    slots: Slots
+    command: tuple[str, ...]
+    """What runs it by itself, from the folder that the sweep was started in; what `--dry-run` shows."""
+    variant: str | None = None
+    """None for what all of them need."""
+    checkpoint: str | None = None
+    """`final`, `best`, or `step-N`."""
+    evaluator: str | None = None
+    """The name of its evaluator in the sweep."""
+    evaluation: EvaluationConfig | None = None
+    """What a `score` or `evaluate` job evaluates, its `out` and `model` resolved."""
+    server: str | None = None
+    """Jobs of kind `score` with the same name here may share a server, one after the other."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables set for it, beside those of its devices."""
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """Everything a sweep will do, in an order in which it could be done."""
+
+    config: SweepConfig
+    out: Path
+    variants: tuple[Variant, ...]
+    jobs: tuple[Job, ...]
+    evaluators: tuple[str, ...]
+    """Names, in the order of the file."""
+    baseline: str | None
+    """A variant's group."""
+    notes: tuple[str, ...] = ()
+    """What the user should know before it starts."""
+
+    def job(self, name: str) -> Job:
+        """Return the job of this id."""
+        return next(job for job in self.jobs if job.id == name)
