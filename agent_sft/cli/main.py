@@ -19,6 +19,8 @@ COMMANDS = {
     "eval": "Score models, report what was found, and compare them.",
     "merge": "Merge consecutive turns of the same role and trim trailing human turns.",
     "serve": "Serve a model with vLLM at an OpenAI-compatible address on this machine.",
+    "deploy": "Serve a model until it is stopped, started again when it dies; or export it.",
+    "deployments": "List, look at and stop what is deployed.",
     "doctor": "Find out in seconds what would fail in an hour.",
     "setup": "Make the environments that the engines run in.",
 }
