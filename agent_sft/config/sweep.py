@@ -64,7 +64,7 @@ class ResourcesConfig(BaseModel):
     jobs: int | None = Field(None, gt=0)
     """Stages at the same time; as many as the slots allow when not given."""
 
-    gpus: tuple[int, ...] | None = None
+    gpus: tuple[int, ...] | None = Field(None, min_length=1)
     """GPUs to use, by nvidia-smi's numbers; all that are visible when not given."""
 
     gpus_per_train: int | None = Field(None, gt=0)

@@ -98,7 +98,11 @@ def _laid_over(before: dict[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 
 def _read_numbers(merged: dict[str, Any]) -> None:
-    """Take `1e-5` among LLaMA-Factory's settings for a number, as `--set` does."""
+    """Take `1e-5` among LLaMA-Factory's settings, and in a grid, for a number, as `--set` does."""
+    grid = merged.get("grid")
+    if isinstance(grid, dict):
+        axes = {key: [*map(as_number, axis)] if isinstance(axis, list) else axis for key, axis in grid.items()}
+        merged["grid"] = axes
     variants = merged.get("variants")
     listed = [one.get("sft") for one in variants if isinstance(one, dict)] if isinstance(variants, list) else []
     for options in (merged.get("sft"), merged.get("base"), *listed):
@@ -174,13 +178,14 @@ def _check_options(config: SweepConfig, source: str) -> None:
     if config.base is not None:
         places.append(("base", config.base))
         _check_own(config.base, f"{source}, base", config.base)
-        for name in ("model",):
-            if name in config.sft:
-                fix = "leave it out, or leave base out"
-                raise UserError("every variant starts from `base`", where=f"{source}, sft.{name}", fix=fix)
-    places += [(f"variants.{number}.sft", {**config.sft, **one.sft}) for number, one in enumerate(config.variants)]
+        if "model" in config.sft:
+            fix = "leave it out, or leave base out"
+            raise UserError("every variant starts from `base`", where=f"{source}, sft.model", fix=fix)
+    for number, one in enumerate(config.variants):
+        if one.model is None:
+            places.append((f"variants.{number}.sft", _laid_over(config.sft, one.sft)))
     for place, options in places:
-        _check_own(options, f"{source}, {place}", options if place == "base" else {"input": "-", **options})
+        _check_own(options, f"{source}, {place}", {"input": "-", **options} if place == "sft" else options)
     for number, one in enumerate(config.variants):
         if one.model is not None and one.sft:
             fix = "leave out its sft, or its model (sft.model is what a training starts from)"
@@ -190,9 +195,9 @@ def _check_options(config: SweepConfig, source: str) -> None:
         if not values:
             raise UserError("has no values", where=where, fix="give a list of them")
         _check_twice(map(str, values), where)
+        whole = config.sft if not (config.data or config.variants) else {"input": "-", **config.sft}
         for value in values:
-            options = with_set({}, key, value)
-            _check_own(options, f"{source}, grid", with_set({"input": "-", **config.sft}, key, value))
+            _check_own(with_set({}, key, value), f"{source}, grid", with_set(whole, key, value))
 
 
 def _check_own(options: Mapping[str, Any], where: str, whole: Mapping[str, Any]) -> None:
@@ -224,9 +229,9 @@ def _check_evaluator(evaluator: EvaluatorConfig, where: str) -> None:
         if name in ("model", "out"):
             raise UserError("a sweep decides this itself", where=f"{where}.{name}", fix="leave it out")
         if name not in _EVALUATOR_OPTIONS:
-            hint = nearest(name, [*_EVALUATOR_OPTIONS, *EvaluatorConfig.model_fields])
-            limit = "it is one of `limits`" if name in LimitsConfig.model_fields else "it may be one of `params`"
-            raise UserError("agent-sft eval run has no such option", where=f"{where}.{name}", fix=hint or limit)
+            hint = nearest(name, [*_EVALUATOR_OPTIONS, *EvaluatorConfig.model_fields]) or "it may be one of `params`"
+            fix = "it is one of `limits`" if name in LimitsConfig.model_fields else hint
+            raise UserError("agent-sft eval run has no such option", where=f"{where}.{name}", fix=fix)
     if evaluator.name is not None:
         check_name(evaluator.name, f"{where}.name")
     limits = options.get("limits", {})
