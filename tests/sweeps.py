@@ -10,6 +10,7 @@ import yaml
 
 from agent_sft.config.sweep import SweepConfig
 from agent_sft.config.sweep_file import read_sweep
+from agent_sft.report.sweep.record import JobRecord, SweepRecord, write_record
 from agent_sft.sweep.graph import SweepPlan
 from agent_sft.sweep.plan import build_plan
 
@@ -53,3 +54,26 @@ def make_weights(folder: Path) -> None:
     """Make a whole, empty safetensors file: a header without tensors."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+
+
+def make_record(plan: SweepPlan, jobs: list[JobRecord]) -> None:
+    """Write what is known of a sweep in which these jobs ran."""
+    record = SweepRecord(
+        name=plan.config.name,
+        question=None,
+        varied=None,
+        baseline=plan.baseline,
+        evaluators=list(plan.evaluators),
+        gpu_price=None,
+        started="2030-01-01T00:00:00+00:00",
+        updated="2030-01-01T00:00:00+00:00",
+        finished=None,
+        command=[],
+        folder=".",
+        settings={},
+        machine={},
+        versions={},
+        jobs=jobs,
+        variants=[],
+    )
+    write_record(plan.out, record)

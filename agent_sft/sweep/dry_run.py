@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from agent_sft.config.serve import ServeRequest
+from agent_sft.config.tiny import is_made_here
+from agent_sft.engines.llamafactory.shape import local_folder
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.stages.doctor_fit import gib
 from agent_sft.stages.evaluating import shown_commands
@@ -25,8 +25,10 @@ from agent_sft.sweep.graph import Job, Slots, SweepPlan
 from agent_sft.sweep.jobs import base_training
 from agent_sft.sweep.plan import with_checkpoints
 from agent_sft.sweep.resources import Resources, resources_of
+from agent_sft.sweep.servers import settings_of
 
 INDENT = "    "
+NEWLINE = "\n"
 
 
 def dry_run(plan: SweepPlan) -> Iterator[str]:
@@ -113,27 +115,55 @@ class _Shown:
             try:
                 plan = training_plan(sft, gpus, data_comes_later=True)
             except UserError:
-                yield f"would be refused: {str(error).partition(chr(10))[0]}"
+                yield f"would be refused: {str(error).partition(NEWLINE)[0]}"
                 return
             made = any(name.startswith("prepare/") for name in job.after)
-            lines = [] if made else [f"would be refused: {str(error).partition(chr(10))[0]}"]
+            lines = [] if made else [f"would be refused: {str(error).partition(NEWLINE)[0]}"]
             lines += [*plan.notes, *shown_training(plan, None)]
         self._trainings[job.id] = plan
         yield from lines
 
     def _evaluation(self, job: Job) -> Iterator[str]:
         assert job.evaluation is not None
-        if job.server is not None and job.server not in self._servers:
+        if job.server in self._servers:
+            yield f"# server {job.server}, as above"
+        elif job.server is not None:
             self._servers.add(job.server)
             users = [one.id for one in self._plan.jobs if one.server == job.server and self._reasons[one.id]]
             yield f"# server {job.server}, for {len(users)} evaluations one after the other"
-            yield from _server(job.evaluation.model, job.evaluation.serve)
+            yield from self._server(job)
         try:
             commands = shown_commands(job.evaluation)
         except (UserError, WorkFailed) as error:
-            yield f"would be refused: {str(error).partition(chr(10))[0]}"
+            yield f"would be refused: {str(error).partition(NEWLINE)[0]}"
             return
         yield from (" ".join(map(shlex.quote, command)) for command in commands)
+
+    def _server(self, job: Job) -> Iterator[str]:
+        """Return what the server is started with: on the model, or while that is not there, on what it starts from."""
+        assert job.evaluation is not None
+        variant = next(one for one in self._plan.variants if one.name == job.variant)
+        model, options = job.evaluation.model, job.evaluation.serve
+        if variant.sft is not None and self._reasons[f"train/{variant.name}"] is not None:
+            settings = settings_of(variant.sft)
+            start = str(settings["model_name_or_path"])
+            yield f"# agent-sft serve {shlex.quote(model)}, when it is trained"
+            if is_made_here(start) or local_folder(start) is None:
+                yield f"# vLLM's flags follow from {start}, which is not on this machine yet"
+                return
+            if settings.get("finetuning_type", "lora") == "lora":
+                yield f"# started before, on {start}: adapters are loaded while it runs"
+                options = {"lora_later": int(settings.get("lora_rank", 8)), **options}
+            else:
+                yield f"# with the flags of {start}, whose weights it replaces"
+            model = start
+        try:
+            request = ServeRequest.model_validate({"model": model, **options})
+            yield from shown_launch(plan_serving(request, dry_run=True))
+        except (UserError, WorkFailed) as error:
+            yield f"# cannot be served as it is now: {str(error).partition(NEWLINE)[0]}"
+        except ValidationError as error:
+            yield f"would be refused: serve: {error.errors()[0]['msg']}"
 
     def _sums(self) -> Iterator[str]:
         left = [job for job in self._plan.jobs if self._reasons[job.id] is not None]
@@ -151,18 +181,6 @@ class _Shown:
             size = f"up to {gib(disk.bytes)}" if disk.bytes else "not known"
             yield f"disk: {size} for {len(self._trainings)} trainings, {gib(disk.free)} free"
             yield from (f"  not known: {why}" for why in disk.unknown)
-
-
-def _server(model: str, options: dict[str, Any]) -> Iterator[str]:
-    if not Path(model).is_dir():
-        yield f"# vLLM's flags follow from the model when it is there: agent-sft serve {shlex.quote(model)} --dry-run"
-        return
-    try:
-        yield from shown_launch(plan_serving(ServeRequest.model_validate({"model": model, **options}), dry_run=True))
-    except (UserError, WorkFailed) as error:
-        yield f"# cannot be served as it is now: {str(error).partition(chr(10))[0]}"
-    except ValidationError as error:
-        yield f"would be refused: serve: {error.errors()[0]['msg']}"
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
