@@ -23,7 +23,6 @@ from agent_sft.stages.serving_plan import local_model
 from agent_sft.sweep.commands import runnable
 from agent_sft.sweep.doneness import make_room, reasons, why_evaluate, why_run
 from agent_sft.sweep.graph import SweepPlan
-from agent_sft.sweep.plan import with_checkpoints
 from agent_sft.sweep.preparing import stamp_prepare, why_prepare
 from tests.evaluations import written
 from tests.support import short_data, tree
@@ -162,23 +161,12 @@ def test_only_what_changed_is_done_again(here: Path, train_python: Path) -> None
     rows = json.loads((here / "short.json").read_text())
     for name, some in (("a_0", rows[:8]), ("a_5", rows[:10]), ("held_out", rows[10:14])):
         (here / f"{name}.json").write_text(json.dumps(some))
-    keys: dict[str, Any] = {
-        "data": ["a_{0,5}.json"],
-        "sft": {"model": "tiny", "steps": 2, "cutoff_len": 512, "checkpoint_interval": 1, "val_size": 2},
-        "checkpoints": "every",
-    }
+    sft = {"model": "tiny", "steps": 2, "cutoff_len": 512}
 
     def plan(**evaluator: Any) -> SweepPlan:
-        made = plan_of(here, **keys, evaluators=[{**LOSS, **evaluator}])
-        for variant in made.variants:
-            made = with_checkpoints(made, variant.name)
-        return made
+        return plan_of(here, data=["a_{0,5}.json"], sft=sft, evaluators=[{**LOSS, **evaluator}])
 
-    first = plan()
-    assert set(perform(first).values()) == {"not done yet"}
-    # With the checkpoints known, the evaluations are those of each.
-    assert [job.checkpoint for job in plan().jobs if job.evaluation] == ["step-1", "final", "step-1", "final"]
-    perform(plan())
+    assert set(perform(plan()).values()) == {"not done yet"}
     before = tree(here / "sweeps")
     assert set(reasons(plan()).values()) == {None}
     for path in here.glob("*.json"):
@@ -188,14 +176,11 @@ def test_only_what_changed_is_done_again(here: Path, train_python: Path) -> None
 
     changed = {job: why for job, why in reasons(plan(params={"cutoff_len": 100})).items() if why is not None}
     assert all(job.startswith("evaluate/") and "cutoff_len" in why for job, why in changed.items())
-    assert len(changed) == 4
+    assert len(changed) == 2
 
     rows[9]["conversations"][0]["value"] += " Really."
     (here / "a_5.json").write_text(json.dumps(rows[:10]))
     changed = {job: why for job, why in reasons(plan()).items() if why is not None}
     assert changed["train/a_5"].startswith("process: ")
     assert "a_5.json changed" in changed["train/a_5"]
-    assert {job: why for job, why in changed.items() if job != "train/a_5"} == {
-        "evaluate/a_5/step-1/held_out": "after train/a_5",
-        "evaluate/a_5/final/held_out": "after train/a_5",
-    }
+    assert changed == {"train/a_5": changed["train/a_5"], "evaluate/a_5/final/held_out": "after train/a_5"}
