@@ -56,6 +56,20 @@ def test_flags_override_the_file(run_cli: RunCli, tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
+def test_variants_by_flags(run_cli: RunCli, tmp_path: Path) -> None:
+    make_files(tmp_path, "a.json")
+    path = write_sweep(tmp_path, sft={"model": "tiny", "input": "a.json"})
+    flags = ("--variant", "plain", "--variant", "warm: {lr: 1e-3, set: {warmup_steps: 3}}", "--dry-run")
+    done = run_cli("sweep", "run", path.name, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    plain, warm = (line for line in done.stdout.splitlines() if line.startswith("  $ agent-sft sft "))
+    assert "--lr" not in plain
+    assert "--lr 0.001 --set warmup_steps=3" in warm or "--set warmup_steps=3 --lr 0.001" in warm
+    done = run_cli("sweep", "run", path.name, "--variant", "[a, b]", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --variant: '[a, b]' is not of the form NAME: {KEY: VALUE}")
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

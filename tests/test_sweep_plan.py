@@ -23,6 +23,7 @@ LOSS = {"evaluator": "loss", "task": "held_out.json"}
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    with_gpus(monkeypatch, 0)
     make_files(tmp_path, "a_0.json", "a_5.json")
 
 
