@@ -70,6 +70,12 @@ def test_a_folder_that_a_command_makes_holds_what_is_in_it(tmp_path: Path) -> No
     assert (plan["train/a_0"], plan["train/a_5"]) == (("prepare/1",), ())
 
 
+def test_a_model_that_a_command_makes_is_scored_after_it(tmp_path: Path) -> None:
+    prepare = [{"command": ["merge"], "makes": ["merged/a"]}, {"command": ["merge"], "makes": ["merged/b"]}]
+    plan = order(plan_of(tmp_path, prepare=prepare, models=["merged/{a,b}"]))
+    assert (plan["score/a/final/tasks"], plan["score/b/final/tasks"]) == (("prepare/0",), ("prepare/1",))
+
+
 def test_evaluators_that_need_no_server_are_jobs_of_their_own(tmp_path: Path) -> None:
     both = [TASK, {**LOSS, "name": "held-out"}]
     plan = plan_of(tmp_path, data=["a_0.json"], evaluators=both)

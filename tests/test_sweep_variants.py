@@ -167,6 +167,19 @@ def test_finished_models_by_pattern(tmp_path: Path) -> None:
         assert [job.kind for job in plan.jobs] == ["score", "score"]
 
 
+def test_a_model_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
+    make_files(tmp_path, "a.json")
+    for model, said in (
+        ("a.json", r"a\.json: is a file, not a model's folder"),
+        ("saves/some/run", "no such folder"),
+        ("./run", "no such folder"),
+        ("", "an empty name"),
+    ):
+        with pytest.raises(UserError, match=said):
+            plan_of(tmp_path, models=[model])
+    assert plan_of(tmp_path, models=["http://127.0.0.1:9/v1"]).jobs[0].kind == "evaluate"
+
+
 def test_a_baseline_that_is_no_variant_is_refused_with_the_nearest(tmp_path: Path) -> None:
     make_files(tmp_path, "syc_0.json", "syc_5.json")
     with pytest.raises(UserError, match=r"trial, baseline: there is no variant 'syc_00'\n  did you mean 'syc_0'"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Value = float | str
 """What a variant has of the varied setting: a number where they can be ordered and a trend can be asked for."""
@@ -151,3 +151,8 @@ class SweepConfig(BaseModel):
 
     gpu_price: float | None = Field(None, ge=0)
     """Price of one GPU for an hour, in any currency: the report then says what it cost."""
+
+    @field_validator("data", "models", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given

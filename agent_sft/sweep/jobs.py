@@ -37,6 +37,7 @@ class JobMaker:
         self._servers = self._named_servers()
         self._base = base_training(config, out, resources.processes)
         named = {place for variant in variants for place in _named(variant.sft)} | _named(self._base)
+        named |= {Path(variant.model) for variant in variants if variant.sft is None}
         named |= {Path(one.asked("-", Path("-"), {}).task.partition("@")[0]) for one in evaluators}
         self._for_all = [
             number
@@ -93,7 +94,7 @@ class JobMaker:
         folder = evaluation_folder(self._out, variant.name, scored.checkpoint, evaluator.name)
         asked = evaluator.asked(scored.model, folder, self._config.serve)
         own = evaluator.serves and not is_address(scored.model)
-        after = self._makers({Path(asked.task.partition("@")[0])})
+        after = self._makers({Path(asked.task.partition("@")[0]), Path(scored.model)})
         if variant.sft is not None:
             after = (*after, f"train/{variant.name}")
         kind: Kind = "score" if own else "evaluate"
