@@ -9,7 +9,7 @@ import pytest
 
 from agent_sft.config.sweep_file import read_sweep
 from agent_sft.errors import UserError
-from tests.sweeps import TASK, read, write_sweep
+from tests.sweep_plans import TASK, read, write_sweep
 
 SFT = {"input": "data.json", "model": "tiny"}
 

@@ -26,7 +26,7 @@ from agent_sft.sweep.graph import SweepPlan
 from agent_sft.sweep.preparing import stamp_prepare, why_prepare
 from tests.evaluations import written
 from tests.support import short_data, tree
-from tests.sweeps import make_files, make_model, plan_of
+from tests.sweep_plans import make_files, make_model, plan_of
 
 LOSS = {"evaluator": "loss", "task": "held_out.json"}
 

@@ -19,7 +19,7 @@ from agent_sft.sweep.graph import SweepPlan
 from agent_sft.sweep.plan import build_plan
 from tests.conftest import ROOT
 from tests.support import tree
-from tests.sweeps import make_files, make_model, make_record, plan_of
+from tests.sweep_plans import make_files, make_model, make_record, plan_of
 
 SWEEPS = sorted(path.name for path in (ROOT / "configs/sweeps").glob("*.yaml"))
 

@@ -13,7 +13,7 @@ from agent_sft.errors import UserError
 from agent_sft.runs.devices import Gpu
 from agent_sft.sweep.graph import Slots, SweepPlan
 from agent_sft.sweep.plan import with_checkpoints
-from tests.sweeps import TASK, make_files, make_model, make_weights, plan_of
+from tests.sweep_plans import TASK, make_files, make_model, make_weights, plan_of
 
 AT = "2030-01-01T00:00:00+00:00"
 """When a training ended."""

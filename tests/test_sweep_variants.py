@@ -12,7 +12,7 @@ from agent_sft.config.sft import SFTConfig
 from agent_sft.errors import UserError
 from agent_sft.sweep.commands import evaluation_command, runnable, training_command
 from agent_sft.sweep.patterns import Match, expand, names_of, values_of
-from tests.sweeps import make_files, make_model, plan_of
+from tests.sweep_plans import make_files, make_model, plan_of
 
 SFT = {"input": "data.json", "model": "tiny"}
 

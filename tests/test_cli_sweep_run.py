@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import RunCli
 from tests.support import tree
-from tests.sweeps import make_files, write_sweep
+from tests.sweep_plans import make_files, write_sweep
 
 
 def test_the_seeds_experiment_by_flags_alone(run_cli: RunCli, tmp_path: Path) -> None:
