@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,48 @@ def run_lock(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock."""
+
+    pid: int
+    started: float
+    """When the process was started, which tells it from a later one with the same id."""
+    host: str
+    command: str
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether somebody holds a lock, a dead process's children that are being ended included."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder(path: Path) -> Holder | None:
+    """Return the living process that holds a lock; None where nobody does, or its holder has died.
+
+    Of a process on another machine, that the lock is held is all that can be known.
+    """
+    if not is_held(path):
+        return None
+    try:
+        value = orjson.loads(path.read_bytes())
+        known = Holder(int(value["pid"]), float(value["started"]), str(value["host"]), str(value["command"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    here = known.host == socket.gethostname()
+    return known if not here or is_alive(known.pid, known.started) else None
 
 
 def _write_holder(descriptor: int, path: Path) -> None:
