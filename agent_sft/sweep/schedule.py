@@ -20,6 +20,7 @@ from agent_sft.sweep.standing import Standing
 from agent_sft.sweep.working import Working
 
 POLL_SECONDS = 0.1
+SHOW_SECONDS = 0.5
 SAVE_SECONDS = 15.0
 """Time between two records while nothing changes, so that it is known how long a sweep lived that was killed."""
 
@@ -77,7 +78,7 @@ class Scheduler:
         self._standing = Standing(plan, outside, self._journal)
         self._reports = Reports(plan.out, outside.write_report, reporter.say)
         self._working = Working(self._standing, executor, self._journal, outside, reporter.say, retry_seconds)
-        self._saved = 0.0
+        self._saved = self._shown = 0.0
 
     def run(self) -> SweepRecord:
         """Do everything; see `run_sweep`."""
@@ -110,11 +111,13 @@ class Scheduler:
             if self._journal.ran:
                 self._reports.order()
         self._working.start()
-        if self._journal.changed or time.monotonic() - self._saved > SAVE_SECONDS:
+        since = time.monotonic() - self._saved
+        if changed := self._journal.changed or since > SAVE_SECONDS:
             self._save()
-        plan = self._standing.plan
-        left = remaining_seconds(self._standing, self._outside.expected_seconds, self._working.pool.capacity)
-        self._reporter.show(self._journal.record(plan), left)
+        if changed or time.monotonic() - self._shown > SHOW_SECONDS:
+            self._shown = time.monotonic()
+            left = remaining_seconds(self._standing, self._outside.expected_seconds, self._working.pool.capacity)
+            self._reporter.show(self._journal.record(self._standing.plan), left)
 
     def _save(self) -> None:
         self._journal.save(self._standing.plan)

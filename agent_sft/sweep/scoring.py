@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -126,8 +127,7 @@ class Bench:
         if server.model.digest == digest:
             return server.model
         if wanted.adapter is None:
-            # Below an adapter its base stays what it is.
-            return None if server.plan.model.adapter is not None else self._reloaded(server, wanted)
+            return self._below(server, wanted, digest) if server.plan.model.adapter else self._reloaded(server, wanted)
         if not wanted.base or _base_digest(wanted, server) != _served_base_digest(server):
             return None
         name = default_name(wanted, digest)
@@ -139,6 +139,13 @@ class Bench:
             server.unload_adapter(old)
         self._log.say(f"serve: loading the adapter {wanted.reference} into the running server")
         return server.load_adapter(name, wanted.folder)
+
+    def _below(self, server: Server, wanted: ModelFiles, digest: str) -> ServedModel | None:
+        """Return the base below the adapter that the server was started with, if it is what is wanted."""
+        if digest != _served_base_digest(server) or wanted.chat_template != server.plan.model.chat_template:
+            return None
+        name = server.control.base_name
+        return replace(server.model, name=name, path=wanted.folder, digest=digest, template=wanted.template, base=None)
 
     def _reloaded(self, server: Server, wanted: ModelFiles) -> ServedModel:
         for name in list(server.control.adapters):

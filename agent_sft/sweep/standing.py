@@ -67,7 +67,14 @@ class Standing:
         self._journal.settle(job.id, "done", None)
         self.ready.pop(job.id, None)
         if job.kind == "train" and job.variant is not None:
-            self.plan = self._outside.with_checkpoints(self.plan, job.variant)
+            try:
+                self.plan = self._outside.with_checkpoints(self.plan, job.variant)
+            except UserError as error:
+                for other in self.plan.jobs:
+                    if other.variant == job.variant and other.kind in ("score", "evaluate"):
+                        self.failed(other, error.what)
+                        self._unknown.discard(other.id)
+                return
             known = {one.id for one in self.plan.jobs}
             self._unknown = {
                 name for name in known if self._journal[name].state == "waiting" and name not in self.ready
@@ -109,8 +116,10 @@ class Standing:
         """
         now = time.monotonic()
         jobs = [job for job in self.plan.jobs if job.id in self.ready and self.ready[job.id].due <= now]
-        waiting = {job.id: len(_below(self.plan, job.id)) for job in jobs}
-        return sorted(jobs, key=lambda job: (_urgency(job), -waiting[job.id]))
+        if len(jobs) > 1:
+            waiting = {job.id: len(_below(self.plan, job.id)) for job in jobs}
+            jobs.sort(key=lambda job: (_urgency(job), -waiting[job.id]))
+        return jobs
 
     def _judge(self, job: Job) -> bool:
         """Find out how a job stands whose state is not known; return whether it is now."""

@@ -14,6 +14,7 @@ from agent_sft.errors import UserError, WorkFailed
 from agent_sft.runs.processes import StopSignal
 from agent_sft.stages.evaluating import pending, set_aside
 from agent_sft.stages.evaluators.keeping import AnotherEvaluation
+from agent_sft.sweep.cleaning import scored_steps
 from agent_sft.sweep.executor import Executor, Handle
 from agent_sft.sweep.failing import engine_logs, why_failed
 from agent_sft.sweep.graph import Job
@@ -126,8 +127,7 @@ class Working:
         config = self._standing.plan.config
         for one in self._journal.record(self._standing.plan).variants:
             if one.name == variant and one.run is not None:
-                scored = {entry.step for entry in one.evaluations if entry.step is not None}
-                names, freed = prune(self._standing.plan.out / one.run, config.keep, scored)
+                names, freed = prune(self._standing.plan.out / one.run, config.keep, scored_steps(one))
                 if names:
                     self._say(f"{variant}: pruned {len(names)} checkpoints, {freed / 1e9:.1f} GB")
 
