@@ -146,6 +146,23 @@ def pending(config: EvaluationConfig) -> list[Place] | None:
     return evaluator.pending(unserved(local_model(config.model)), config.out, run)
 
 
+def check_request(config: EvaluationConfig) -> None:
+    """Find what is wrong with a request before there is a model to evaluate.
+
+    Raises:
+        UserError: saying what, and what to do.
+        WorkFailed: the customer's server does not answer, or no environment can be made.
+    """
+    evaluator, run = _asked(config, Quiet(), StopSignal(), only_failed=False)
+    evaluator.check(run)
+
+
+def shown_commands(config: EvaluationConfig) -> list[list[str]]:
+    """Return the command lines of the engine that an evaluation will run, starting nothing; empty where it has none."""
+    evaluator, run = _asked(config, Quiet(), StopSignal(), only_failed=False)
+    return evaluator.shown(Path(config.model).name, config.out, run)
+
+
 def outcome(folder: Path) -> Outcome:
     """Return what stands in the folder of an evaluation."""
     evaluation, trials = read_results(folder)

@@ -181,6 +181,16 @@ class Evaluator(ABC):
             Interrupted: the user stopped it.
         """
 
+    def shown(self, model: str, folder: Path, run: EvalRun) -> list[list[str]]:
+        """Return the command lines that it will run, as far as they are known before a model is served.
+
+        Args:
+            model: stands for the name that the server will give it.
+            folder: of the evaluation.
+            run: what is asked for.
+        """
+        return []
+
     def recover(self, folder: Path, places: frozenset[Place]) -> list[Trial]:
         """Return the trials among `places` that an attempt finished that was killed before it wrote them down."""
         return []
