@@ -31,6 +31,7 @@ from agent_sft.report.sweep.record import (
 )
 from agent_sft.runs.devices import visible_gpus
 from agent_sft.runs.directory import RunDirectory, now
+from agent_sft.sweep.checkpoints import last_step
 from agent_sft.sweep.graph import Job, SweepPlan, Variant
 from agent_sft.sweep.slots import Share
 
@@ -249,8 +250,7 @@ def _step(job: Job, run: Path | None) -> int | None:
     for name in (job.checkpoint or "", Path(job.evaluation.model).name):
         if match := re.fullmatch(r"(?:step|checkpoint)-(\d+)", name):
             return int(match[1])
-    stamp = RunDirectory(run).stamp("train") if run is not None and job.checkpoint == "final" else None
-    return int(stamp.outputs["steps"]) if stamp is not None and "steps" in stamp.outputs else None
+    return last_step(run) if run is not None and job.checkpoint == "final" else None
 
 
 def _machine() -> dict[str, Any]:

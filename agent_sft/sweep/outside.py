@@ -20,13 +20,13 @@ class Outside:
     """Why a job has to run, in words; None where it is done."""
     with_checkpoints: Callable[[SweepPlan, str], SweepPlan]
     """The plan with the checkpoints that a variant's training has left, in place of those that were expected."""
-    write_report: Callable[[Path], object]
+    write_report: Callable[[Path], object] = lambda _folder: None
     """Make the report of the sweep in a folder."""
     note_done: Callable[[SweepPlan, Job], None] = lambda _plan, _job: None
     """Stamp a job whose command, which knows of no stamps, has ended well."""
     expected_seconds: Callable[[Job], float | None] = lambda _job: None
     """How long a job takes, by what is known before it ran."""
-    needed_bytes: Callable[[Job], int | None] = lambda _job: None
+    needed_bytes: Callable[[SweepPlan, Job], int | None] = lambda _plan, _job: None
     """What a training will write to the disk, by what is known before it ran."""
 
 

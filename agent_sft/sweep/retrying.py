@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from agent_sft.errors import UserError
 from agent_sft.sweep.graph import Kind
 
 BASE_SECONDS = 5.0
-"""Pause before the first retry; each one after it is twice as long."""
+"""Pause before the first retry, where `AGENT_SFT_RETRY_SECONDS` does not say; each one after it is twice as long."""
+BASE_VARIABLE = "AGENT_SFT_RETRY_SECONDS"
 LONGEST_SECONDS = 300.0
 
 _STAYS = (
@@ -56,7 +58,20 @@ def passing_cause(kind: Kind, status: int, logs: Sequence[Path]) -> str | None:
     return "trials could not be run" if kind in ("score", "evaluate") and status == 1 else None
 
 
-def pause(attempt: int, base: float = BASE_SECONDS) -> float:
+def base_seconds() -> float:
+    """Return the pause before the first retry.
+
+    Raises:
+        UserError: the variable holds no number.
+    """
+    text = os.environ.get(BASE_VARIABLE, "")
+    try:
+        return float(text) if text else BASE_SECONDS
+    except ValueError as error:
+        raise UserError(f"'{text}' is not a number of seconds", where=BASE_VARIABLE) from error
+
+
+def pause(attempt: int, base: float) -> float:
     """Return the seconds to wait after the failed attempt of this number, counted from 1."""
     return min(base * float(2 ** (attempt - 1)), LONGEST_SECONDS)
 

@@ -11,11 +11,13 @@ from agent_sft.runs.processes import Interrupted, StopSignal
 from agent_sft.sweep.executor import Executor, LocalExecutor
 from agent_sft.sweep.graph import SweepPlan
 from agent_sft.sweep.journal import Journal
+from agent_sft.sweep.knowledge import usual
 from agent_sft.sweep.outside import Outside, SweepReporter
 from agent_sft.sweep.remaining import opening, remaining_seconds
 from agent_sft.sweep.reports import Reports
-from agent_sft.sweep.retrying import BASE_SECONDS
-from agent_sft.sweep.slots import local_capacity
+from agent_sft.sweep.resources import resources_of
+from agent_sft.sweep.retrying import base_seconds
+from agent_sft.sweep.slots import Capacity
 from agent_sft.sweep.standing import Standing
 from agent_sft.sweep.working import Working
 
@@ -31,8 +33,8 @@ def run_sweep(
     reporter: SweepReporter,
     stop: StopSignal,
     command: Sequence[str],
-    outside: Outside,
-    retry_seconds: float = BASE_SECONDS,
+    outside: Outside | None = None,
+    retry_seconds: float | None = None,
 ) -> SweepRecord:
     """Do all of a plan that is not done yet.
 
@@ -41,8 +43,8 @@ def run_sweep(
         reporter: is told how it goes.
         stop: signals that end it well.
         command: what the sweep was started with.
-        outside: what is known of jobs elsewhere.
-        retry_seconds: pause before the first retry of a job.
+        outside: what is known of jobs elsewhere; what this machine's files tell when None.
+        retry_seconds: pause before the first retry of a job; as the environment says when None.
 
     Returns:
         How everything stands at the end; jobs that failed, and those that need them, among it.
@@ -51,10 +53,12 @@ def run_sweep(
         UserError: another process runs this sweep, or a job wants more than there is.
         Interrupted: the user stopped it; the same command goes on.
     """
-    resources = plan.config.resources
+    resources = resources_of(plan.config.resources, plan.config.name)
+    outside = outside or usual(plan, resources)
+    pause = base_seconds() if retry_seconds is None else retry_seconds
     with run_lock(plan.out / ".lock") as lock:
-        executor = LocalExecutor(local_capacity(resources.gpus, resources.cores), lock)
-        return Scheduler(plan, reporter, stop, command, outside, executor, retry_seconds).run()
+        executor = LocalExecutor(Capacity(tuple(gpu.index for gpu in resources.gpus), resources.cores), lock)
+        return Scheduler(plan, reporter, stop, command, outside, executor, pause).run()
 
 
 class Scheduler:

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 
 from agent_sft.config.evaluation import EvaluationConfig
-from agent_sft.config.sft import SFTConfig
 from agent_sft.engines.lines import LineFollower
 from agent_sft.sweep.executor import Executor, Handle
 from agent_sft.sweep.graph import Job, SweepPlan
 from agent_sft.sweep.orders import OUTCOMES, QUEUE, Answer, Order, write_line
+from agent_sft.sweep.servers import settings_of
 from agent_sft.sweep.slots import Share
 
 
@@ -79,13 +79,10 @@ class Scorer:
 
 
 def lora_rank(plan: SweepPlan, server: str) -> int | None:
-    """Return the highest rank of the adapters that come to a server; None where none comes."""
+    """Return the highest rank of the adapters that are trained for a server; None where none is."""
     comes = {job.variant for job in plan.jobs if job.server == server}
-    ranks = [
-        int(variant.sft.set.get("lora_rank", variant.sft.lora_rank))
-        for variant in plan.variants
-        if variant.name in comes and variant.sft is not None and _is_lora(variant.sft)
-    ]
+    trained = [settings_of(one.sft) for one in plan.variants if one.name in comes and one.sft is not None]
+    ranks = [int(one.get("lora_rank") or 8) for one in trained if one.get("finetuning_type", "lora") == "lora"]
     return max(ranks, default=None)
 
 
@@ -96,13 +93,9 @@ def first_model(plan: SweepPlan, server: str) -> EvaluationConfig | None:
     """
     job = next((job for job in plan.jobs if job.server == server and job.evaluation is not None), None)
     variant = next((one for one in plan.variants if job is not None and one.name == job.variant), None)
-    if job is None or job.evaluation is None or variant is None or variant.sft is None or variant.sft.model is None:
+    if job is None or job.evaluation is None or variant is None or variant.sft is None:
         return None
-    base = Path(variant.sft.model)
+    base = Path(str(settings_of(variant.sft)["model_name_or_path"]))
     if not (base / "config.json").is_file():
         return None
     return job.evaluation.model_copy(update={"model": str(base)})
-
-
-def _is_lora(options: SFTConfig) -> bool:
-    return bool(options.set.get("finetuning_type", options.finetuning_type) == "lora")

@@ -23,10 +23,10 @@ from agent_sft.errors import UserError, WorkFailed
 from agent_sft.runs.directory import RunDirectory
 from agent_sft.runs.processes import Interrupted, StopSignal, catch_signals
 from agent_sft.stages.evaluating import check_complete, evaluate_on, serve_request
-from agent_sft.stages.evaluators.keeping import AnotherEvaluation
 from agent_sft.stages.reporting import EvaluationProgress, TrainingProgress
 from agent_sft.stages.serving import Server, ServeRequest, serve_plan
 from agent_sft.stages.serving_plan import default_name, find_model, local_model, plan_serving
+from agent_sft.sweep.doneness import make_room
 from agent_sft.sweep.orders import OUTCOMES, QUEUE, Answer, Order, write_line
 
 POLL_SECONDS = 0.05
@@ -255,11 +255,9 @@ class Scorer:
 
     def _scored(self, config: EvaluationConfig, rank: int | None) -> None:
         model = self._bench.have(serve_request(config), rank)
-        try:
-            found = evaluate_on(self._bench.server, model, config, reporter=self._log, stop=self._stop)
-        except AnotherEvaluation as other:
-            self._log.say(f"{other.what}: set aside")
-            found = evaluate_on(self._bench.server, model, config, reporter=self._log, stop=self._stop, fresh=True)
+        if (other := make_room(config)) is not None:
+            self._log.say(f"set aside what {config.out} held: {other}")
+        found = evaluate_on(self._bench.server, model, config, reporter=self._log, stop=self._stop)
         check_complete(found)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from agent_sft.errors import UserError
-from agent_sft.runs.devices import gpu_variables, visible_gpus
+from agent_sft.runs.devices import gpu_variables
 from agent_sft.sweep.graph import Job, Slots
 
 
@@ -111,21 +110,3 @@ class Pool:
                     where="resources",
                     fix=f"give it fewer ({kind}_per_train, {kind}_per_serve), or let the sweep use more",
                 )
-
-
-def local_capacity(gpus: tuple[int, ...] | None, cores: int | None) -> Capacity:
-    """Return what this machine has for a sweep.
-
-    Args:
-        gpus: nvidia-smi's numbers of those that may be used; None for all visible ones.
-        cores: processors that may be used where there is no GPU; None for all that this process may use.
-
-    Raises:
-        UserError: a GPU that is named does not exist.
-    """
-    visible = tuple(gpu.index for gpu in visible_gpus())
-    for index in gpus or ():
-        if index not in visible:
-            there = ", ".join(map(str, visible)) or "none"
-            raise UserError(f"there is no GPU {index}", where="resources.gpus", fix=f"GPUs here: {there}")
-    return Capacity(visible if gpus is None else gpus, cores or len(os.sched_getaffinity(0)))

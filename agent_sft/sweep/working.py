@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent_sft.config.evaluation import EvaluationConfig
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.runs.processes import StopSignal
-from agent_sft.stages.evaluating import pending, set_aside
-from agent_sft.stages.evaluators.keeping import AnotherEvaluation
 from agent_sft.sweep.cleaning import scored_steps
+from agent_sft.sweep.commands import runnable
+from agent_sft.sweep.doneness import make_room
 from agent_sft.sweep.executor import Executor, Handle
 from agent_sft.sweep.failing import engine_logs, why_failed
 from agent_sft.sweep.graph import Job
@@ -150,18 +149,25 @@ class Working:
             self.pool.give_back(share)
             self._fail(job, refusal, [])
             return
-        if job.evaluation is not None:
-            _clear_the_way(job, self._say)
+        if job.evaluation is not None and (other := self._other_evaluation(job.evaluation)) is not None:
+            self._say(f"{job.id}: set aside what {job.evaluation.out} held: {other}")
         log = self._begin(job, share)
         environment = {**share.environment(), **job.environment}
         try:
-            handle = self._executor.submit(job.id, _program(job.command), environment, log)
+            handle = self._executor.submit(job.id, runnable(job.command), environment, log)
         except OSError as error:
             self.pool.give_back(share)
             self._journal.ends(job.id, 1, 0)
             self._fail(job, f"cannot be started: {error.strerror} ({error.filename or log})", [])
             return
         self._processes.append(Process(job, handle, share))
+
+    def _other_evaluation(self, config: EvaluationConfig) -> str | None:
+        """Set aside what an evaluation's folder holds of another model or with other settings; tell what differs."""
+        try:
+            return make_room(config)
+        except (UserError, WorkFailed):
+            return None  # the job itself says what is wrong
 
     def _score(self, job: Job) -> bool:
         """Give a job to a scorer of its server, or start one; return False where there is no room for one."""
@@ -257,36 +263,16 @@ class Working:
 
     def _no_room(self, job: Job) -> str | None:
         """Return why a training's weights would not fit on the disk; None where they will, or nothing tells."""
-        needed = self._outside.needed_bytes(job)
+        plan = self._standing.plan
+        needed = self._outside.needed_bytes(plan, job)
         if needed is None:
             return None
         running = [one.job for one in self._processes if one.job.kind == "train"]
-        promised = sum(self._outside.needed_bytes(other) or 0 for other in running)
-        free = shutil.disk_usage(self._standing.plan.out).free - promised
+        promised = sum(self._outside.needed_bytes(plan, other) or 0 for other in running)
+        free = shutil.disk_usage(plan.out).free - promised
         if needed <= free:
             return None
         return (
             f"no space: its checkpoints take about {needed / 1e9:.1f} GB, {max(free, 0) / 1e9:.1f} GB are free at"
-            f" {self._standing.plan.out}; free some (`agent-sft sweep clean`), and run the same command again"
+            f" {plan.out}; free some (`agent-sft sweep clean`), and run the same command again"
         )
-
-
-def _program(command: Sequence[str]) -> list[str]:
-    """Return a command as it is run here: in this environment's Python, and no module of the folder we are in."""
-    if command[0] == "agent-sft":
-        return [sys.executable, "-P", "-m", "agent_sft", *command[1:]]
-    if command[0] == "python":
-        return [sys.executable, *command[1:]]
-    return list(command)
-
-
-def _clear_the_way(job: Job, say: Callable[[str], None]) -> None:
-    """Set aside what an evaluation's folder holds of another model or other settings."""
-    assert job.evaluation is not None
-    try:
-        pending(job.evaluation)
-    except AnotherEvaluation as other:
-        say(f"{job.id}: {other.what}; set aside in {os.fspath(job.evaluation.out)}")
-        set_aside(job.evaluation.out)
-    except (UserError, WorkFailed):
-        pass  # the job itself says what is wrong

@@ -15,16 +15,11 @@ COMPARED = ("evaluator", "benchmark", "trials", "tasks", "limits", "settings", "
 at an address by its name, since servers change their ports."""
 
 
-class AnotherEvaluation(UserError):
-    """A folder holds an evaluation of something else, or with other settings."""
-
-
 def kept_evaluation(folder: Path, asked: Evaluation) -> Evaluation:
     """Return the evaluation that `folder` holds, else the one that is asked for.
 
     Raises:
-        AnotherEvaluation: it holds another one; naming what differs.
-        UserError: it is damaged.
+        UserError: it holds another one, naming what differs, or is damaged.
     """
     if not (folder / EVALUATION).is_file():
         return asked
@@ -37,7 +32,7 @@ def kept_evaluation(folder: Path, asked: Evaluation) -> Evaluation:
         differing.append(_difference("model", known.model, asked.model))
     found = [text for text in differing if text]
     if found:
-        raise AnotherEvaluation(
+        raise UserError(
             f"holds another evaluation: {'; '.join(found)}",
             where=str(folder),
             fix="choose another --out, or give --fresh to set it aside",
