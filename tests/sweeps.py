@@ -11,7 +11,7 @@ from typing import Any
 
 from agent_sft.config.sweep import SweepConfig
 from agent_sft.report.sweep.record import SweepRecord
-from agent_sft.runs.processes import StopSignal
+from agent_sft.runs.processes import Interrupted, StopSignal, catch_signals
 from agent_sft.sweep.graph import Job, Kind, Slots, SweepPlan, Variant
 from agent_sft.sweep.outside import Opening, Outside
 from agent_sft.sweep.schedule import run_sweep
@@ -123,3 +123,35 @@ def states(record: SweepRecord) -> dict[str, str]:
 
 def attempts(record: SweepRecord) -> dict[str, int]:
     return {job.id: job.attempts for job in record.jobs}
+
+
+def pairs(folder: Path, seconds: float) -> Sums:
+    """Four variants, each trained and evaluated by programs that take a while."""
+    sums = Sums(folder)
+    sums.add("prepare/0")
+    for name in ("a", "b", "c", "d"):
+        for job, after in ((f"train/{name}", "prepare/0"), (f"evaluate/{name}/final/sums", f"train/{name}")):
+            path = str(sums.made(job))
+            text = f"import pathlib, time; time.sleep({seconds}); pathlib.Path({path!r}).touch(); print('made {job}')"
+            sums.add(job, text, after=[after])
+    return sums
+
+
+def main() -> int:
+    """Run a sweep of programs in the folder that is named, as the command line runs a sweep."""
+    folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
+    sums = pairs(folder, seconds)
+    with catch_signals() as stop:
+        said = Said()
+        said.stop = stop
+        try:
+            run_sweep(
+                sums.plan(), reporter=said, stop=stop, command=sys.argv, outside=sums.outside(), retry_seconds=0.05
+            )
+        except Interrupted as stopped:
+            return stopped.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

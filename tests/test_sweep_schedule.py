@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -11,6 +12,8 @@ import pytest
 from agent_sft.errors import UserError
 from agent_sft.report.sweep.record import SweepRecord, read_record
 from agent_sft.runs.processes import Interrupted
+from agent_sft.sweep.outside import Outside
+from agent_sft.sweep.schedule import run_sweep
 from tests.sweeps import Said, Sums, attempts, states
 
 
@@ -244,17 +247,12 @@ def test_a_report_that_cannot_be_made_stops_nothing(sums: Sums) -> None:
     def refuse(_folder: Path) -> None:
         raise UserError("the font is missing")
 
-    from dataclasses import replace
-
     said = Said()
     record = _run(sums, said, outside=replace(sums.outside(), write_report=refuse))
     assert set(states(record).values()) == {"done"}
     assert "the report cannot be made: the font is missing" in said.text
 
 
-def _run(sums: Sums, said: Said, outside: object = None) -> SweepRecord:
-    from agent_sft.sweep.outside import Outside
-    from agent_sft.sweep.schedule import run_sweep
-
-    chosen = outside if isinstance(outside, Outside) else sums.outside()
+def _run(sums: Sums, said: Said, outside: Outside | None = None) -> SweepRecord:
+    chosen = outside or sums.outside()
     return run_sweep(sums.plan(), reporter=said, stop=said.stop, command=[], outside=chosen, retry_seconds=0.05)

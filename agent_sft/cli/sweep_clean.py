@@ -21,9 +21,10 @@ def command(context: click.Context, folder: Path | None, yes: bool, dry_run: boo
     """
     from agent_sft.runs.lock import run_lock
     from agent_sft.sweep.cleaning import cleanable, delete
+    from agent_sft.sweep.control import BUSY, LOCK
 
     place = found_sweep(folder)
-    with run_lock(place / ".lock"):
+    with run_lock(place / LOCK, BUSY):
         found = cleanable(place)
         if not found:
             click.echo(f"{place}: nothing to take away")

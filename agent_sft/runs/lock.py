@@ -24,11 +24,15 @@ CLEANUP_SECONDS = 10.0
 
 
 @contextmanager
-def run_lock(path: Path) -> Iterator[int]:
+def run_lock(path: Path, fix: str = "wait for it to end, stop it, or choose another --output-dir") -> Iterator[int]:
     """Hold the lock file `path`; yield its descriptor, for children that must be gone before it is free.
 
     The lock is the kernel's: it ends with its holder, so there is nothing to clean up after a crash. The
     file's content only says who holds it.
+
+    Args:
+        path: the lock file, made if it is missing.
+        fix: what the user is told to do when somebody else holds it.
 
     Raises:
         UserError: another living process holds it, or the file cannot be written.
@@ -39,7 +43,7 @@ def run_lock(path: Path) -> Iterator[int]:
     except OSError as error:
         raise unwritable(path, error) from error
     try:
-        _acquire(descriptor, path)
+        _acquire(descriptor, path, fix)
         _write_holder(descriptor, path)
         yield descriptor
     finally:
@@ -102,7 +106,7 @@ def _write_holder(descriptor: int, path: Path) -> None:
         raise unwritable(path, error) from error
 
 
-def _acquire(descriptor: int, path: Path) -> None:
+def _acquire(descriptor: int, path: Path, fix: str) -> None:
     deadline = time.monotonic() + CLEANUP_SECONDS
     while True:
         try:
@@ -119,7 +123,7 @@ def _acquire(descriptor: int, path: Path) -> None:
                     f"this run is held by process {holder.get('pid', 'unknown')} on {holder.get('host', 'unknown')}"
                     f" ({holder.get('command', 'unknown command')})",
                     where=str(path.parent),
-                    fix="wait for it to end, stop it, or choose another --output-dir",
+                    fix=fix,
                 ) from None
             time.sleep(0.05)
 

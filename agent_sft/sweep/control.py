@@ -17,6 +17,9 @@ from agent_sft.runs.lock import Holder, holder, is_held
 
 SWEEPS = Path("sweeps")
 POLL_SECONDS = 0.1
+LOCK = ".lock"
+BUSY = "see `agent-sft sweep status`; `agent-sft sweep stop` ends it well"
+"""What to do about a sweep that another process runs."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def find_sweep(given: Path | None) -> Path:
 
 def driver(folder: Path) -> Driver | None:
     """Return the process that runs the sweep now, by the lock it holds; None where nobody does."""
-    known = holder(folder / ".lock")
+    known = holder(folder / LOCK)
     return Driver(folder, known) if known is not None else None
 
 
@@ -79,7 +82,7 @@ def stop(running: Driver, seconds: float | None = None) -> None:
         raise UserError(f"it runs on {running.holder.host}", where=str(running.folder), fix="stop it there")
     os.kill(running.holder.pid, signal.SIGTERM)
     deadline = None if seconds is None else time.monotonic() + seconds
-    while is_held(running.folder / ".lock"):
+    while is_held(running.folder / LOCK):
         if deadline is not None and time.monotonic() > deadline:
             raise WorkFailed(f"process {running.holder.pid} has not ended after {seconds:.0f} s")
         time.sleep(POLL_SECONDS)

@@ -23,7 +23,7 @@ class Line:
 
     name: str
     stage: str
-    """`waiting`, `training`, `evaluating`, `done`, `failed`, `skipped`, …"""
+    """`waiting`, `training`, `trained`, `evaluating`, `done`, `failed`, `skipped`, …"""
     done: int | None = None
     """Steps or trials of the stage."""
     total: int | None = None
@@ -106,6 +106,8 @@ def _stage(jobs: Sequence[JobRecord]) -> str:
     for state in ("running", "failed", "waiting", "skipped"):
         found = [job for job in jobs if job.state == state]
         if found:
+            if state == "waiting" and any(job.kind == "train" and job.state == "done" for job in jobs):
+                return "trained"
             return STAGES[found[0].kind] if state == "running" else state
     return "done"
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from agent_sft.report.sweep.record import SweepRecord
 from agent_sft.runs.lock import run_lock
 from agent_sft.runs.processes import Interrupted, StopSignal
+from agent_sft.sweep.control import BUSY, LOCK
 from agent_sft.sweep.executor import Executor, LocalExecutor
 from agent_sft.sweep.graph import SweepPlan
 from agent_sft.sweep.journal import Journal
@@ -56,7 +57,7 @@ def run_sweep(
     resources = resources_of(plan.config.resources, plan.config.name)
     outside = outside or usual(plan, resources)
     pause = base_seconds() if retry_seconds is None else retry_seconds
-    with run_lock(plan.out / ".lock") as lock:
+    with run_lock(plan.out / LOCK, BUSY) as lock:
         executor = LocalExecutor(Capacity(tuple(gpu.index for gpu in resources.gpus), resources.cores), lock)
         return Scheduler(plan, reporter, stop, command, outside, executor, pause).run()
 
