@@ -12,6 +12,7 @@ from agent_sft.errors import UserError
 from agent_sft.evals.comparison import compare
 from agent_sft.evals.results import read_results
 from agent_sft.evals.seeds import compare_seeds, estimate_group
+from agent_sft.evals.statistics import summarise
 from tests.evaluations import written
 
 EXACT = 1e-9
@@ -91,4 +92,5 @@ def test_a_group_has_one_mean_and_tells_where_its_spread_comes_from(tmp_path: Pa
     odd = estimate_group("a", groups["a"], family="odd")
     assert odd.estimate.tasks == 15
     single = estimate_group("a", {1: groups["a"][1]})
-    assert single.crossed is None and single.estimate.low is None
+    assert single.crossed is None
+    assert single.estimate.low == summarise(groups["a"][1]).overall.estimates[0].low

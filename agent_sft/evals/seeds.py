@@ -25,7 +25,7 @@ from agent_sft.evals.crossed import (
     tasks_needed_with_seeds,
     trial_variance,
 )
-from agent_sft.evals.intervals import Array, Interval, contrast_interval
+from agent_sft.evals.intervals import Array, Interval, contrast_interval, share_interval
 from agent_sft.evals.outcomes import FIRST, outcomes
 from agent_sft.evals.pairing import paired
 from agent_sft.evals.results import read_results
@@ -50,7 +50,7 @@ class GroupEstimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def estimate_group(group: str, folders: Folders, *, measure: str = FIRST, family: str | None = None) -> GroupEstimate:
-    """Return a variant's mean over seeds and tasks, with an interval that covers both.
+    """Return a variant's mean over seeds and tasks, with an interval that covers both; of one seed, over tasks.
 
     Raises:
         UserError: the evaluations are not of the same tasks, or have no results.
@@ -59,7 +59,7 @@ def estimate_group(group: str, folders: Folders, *, measure: str = FIRST, family
     found = paired(names, measure=measure, family=family, common_tasks=True)
     table = np.array(found.table, dtype=float).T
     whole = crossed(table[None]) if min(table.shape) > 1 else None
-    interval = crossed_share_interval(whole, table) if whole is not None else None
+    interval = crossed_share_interval(whole, table) if whole is not None else share_interval(table.mean(axis=0))
     return GroupEstimate(
         group=group,
         estimate=Estimate(
