@@ -14,7 +14,7 @@ import pytest
 from agent_sft.report.sweep.record import read_record
 from agent_sft.runs.lock import holder, is_held
 from tests.conftest import ROOT, RunCli
-from tests.sweeps import Sums, pairs, states
+from tests.sweep_jobs import Sums, pairs, states
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_which_sweep_is_meant(run_cli: RunCli, place: Path) -> None:
 def running(place: Path) -> Iterator[subprocess.Popen[str]]:
     """A sweep that runs in a process of its own and takes long."""
     linked(place, pairs(place / "work", 60))
-    command = [sys.executable, "-m", "tests.sweeps", str(place / "work"), "60"]
+    command = [sys.executable, "-m", "tests.sweep_jobs", str(place / "work"), "60"]
     driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     record = place / "work" / "sweep" / "sweep.json"
     deadline = time.monotonic() + 60

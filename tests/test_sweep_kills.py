@@ -15,11 +15,11 @@ from agent_sft.report.sweep.record import read_record
 from agent_sft.runs.lock import is_held
 from tests.conftest import ROOT
 from tests.serving import all_gone, family_of
-from tests.sweeps import attempts, pairs, states
+from tests.sweep_jobs import attempts, pairs, states
 
 
 def start(folder: Path, seconds: float = 0.3) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.sweeps", str(folder), str(seconds)]
+    command = [sys.executable, "-m", "tests.sweep_jobs", str(folder), str(seconds)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

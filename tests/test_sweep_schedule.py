@@ -14,7 +14,7 @@ from agent_sft.report.sweep.record import SweepRecord, read_record
 from agent_sft.runs.processes import Interrupted
 from agent_sft.sweep.outside import Outside
 from agent_sft.sweep.schedule import run_sweep
-from tests.sweeps import Said, Sums, attempts, states
+from tests.sweep_jobs import Said, Sums, attempts, states
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_a_second_sweep_is_told_who_runs_the_first(sums: Sums) -> None:
 def test_a_report_that_cannot_be_made_stops_nothing(sums: Sums) -> None:
     two_variants(sums)
 
-    def refuse(_folder: Path) -> None:
+    def refuse(_folder: Path, _complete: bool) -> None:
         raise UserError("the font is missing")
 
     said = Said()

@@ -150,7 +150,7 @@ def _axis(text: str) -> tuple[str, list[Any]]:
 
 def _run(plan: SweepPlan, words: list[str]) -> int:
     """Carry a plan out; return the exit code."""
-    from agent_sft.cli.sweep_show import SweepTable
+    from agent_sft.cli.sweep_show import SweepTable, show_end
     from agent_sft.runs.processes import Interrupted, catch_signals
     from agent_sft.sweep.schedule import run_sweep
 
@@ -160,4 +160,5 @@ def _run(plan: SweepPlan, words: list[str]) -> int:
         except Interrupted as stopped:
             say(f"stopped; the same command goes on: {plan.out}")
             return stopped.exit_code
+    show_end(plan.out, record)
     return 1 if any(job.state in ("failed", "skipped") for job in record.jobs) else 0

@@ -109,6 +109,26 @@ class Pace:
         return (time.monotonic() - first[0]) / (line.done - first[1]) * (line.total - line.done)
 
 
+def show_end(folder: Path, record: SweepRecord) -> None:
+    """Print how every variant ended, the answer in a sentence, and where the page is."""
+    import click
+    from rich.console import Console
+
+    from agent_sft.report.sweep.answer import answer
+    from agent_sft.report.sweep.facts import read_sweep
+    from agent_sft.report.sweep.scores import read_scores
+    from agent_sft.report.sweep.writing import PAGE, REPORT
+    from agent_sft.sweep.progress import Progress
+
+    Console(soft_wrap=True).print(table(Progress(folder).lines(record)))
+    for found in read_scores(read_sweep(folder)):
+        for sentence in answer(found):
+            click.echo(sentence)
+    page = folder / REPORT / PAGE
+    if page.is_file():
+        click.echo(f"report: {page}")
+
+
 def opening_line(opening: Opening) -> str:
     """Return what is going to happen, in a line."""
     if not opening.to_do:

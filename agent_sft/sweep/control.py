@@ -39,11 +39,13 @@ def find_sweep(given: Path | None) -> Path:
     """Return the folder of a sweep.
 
     Args:
-        given: its folder or its file; None for the only one in `sweeps/`.
+        given: its folder or its file; None for this folder, else the only one in `sweeps/`.
 
     Raises:
         UserError: there is none, or there are several to choose from.
     """
+    if given is None and Path(RECORD).is_file():
+        return Path()
     if given is None:
         found = sorted(path.parent for path in SWEEPS.glob(f"*/{RECORD}"))
         if len(found) == 1:

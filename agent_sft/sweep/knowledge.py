@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent_sft.errors import UserError, WorkFailed
+from agent_sft.report.sweep.writing import write_report
 from agent_sft.sweep.doneness import Doneness, training_plan
 from agent_sft.sweep.estimate import Times, disk_needed
 from agent_sft.sweep.graph import Job, SweepPlan
@@ -46,6 +47,7 @@ def usual(plan: SweepPlan, resources: Resources) -> Outside:
     return Outside(
         why_run=known.why_run,
         with_checkpoints=with_checkpoints,
+        write_report=lambda folder, complete: write_report(folder, viewer=complete),
         note_done=_note_done,
         expected_seconds=Times(plan.out).seconds,
         needed_bytes=known.needed_bytes,

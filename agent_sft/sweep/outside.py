@@ -20,8 +20,8 @@ class Outside:
     """Why a job has to run, in words; None where it is done."""
     with_checkpoints: Callable[[SweepPlan, str], SweepPlan]
     """The plan with the checkpoints that a variant's training has left, in place of those that were expected."""
-    write_report: Callable[[Path], object] = lambda _folder: None
-    """Make the report of the sweep in a folder."""
+    write_report: Callable[[Path, bool], object] = lambda _folder, _complete: None
+    """Make the report of the sweep in a folder, at its end with all that is bundled beside it."""
     note_done: Callable[[SweepPlan, Job], None] = lambda _plan, _job: None
     """Stamp a job whose command, which knows of no stamps, has ended well."""
     expected_seconds: Callable[[Job], float | None] = lambda _job: None

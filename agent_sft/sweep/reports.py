@@ -12,12 +12,12 @@ from agent_sft.errors import UserError, WorkFailed
 class Reports:
     """Makes the report beside the work, one at a time; a report that cannot be made stops nothing."""
 
-    def __init__(self, folder: Path, write: Callable[[Path], object], say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, write: Callable[[Path, bool], object], say: Callable[[str], None]) -> None:
         """Get ready.
 
         Args:
             folder: of the sweep.
-            write: makes the report.
+            write: makes the report of the folder, with all that belongs beside it or without.
             say: is told what goes wrong.
         """
         self._folder = folder
@@ -26,11 +26,11 @@ class Reports:
         self._pool = ThreadPoolExecutor(1, "report")
         self._last: Future[object] | None = None
 
-    def order(self) -> None:
-        """Have it made anew of what is known from now on."""
-        if self._last is None or self._last.running() or self._last.done():
+    def order(self, *, complete: bool = False) -> None:
+        """Have it made anew of what is known from now on; at the end `complete`, with all that belongs beside it."""
+        if complete or self._last is None or self._last.running() or self._last.done():
             self._tell()
-            self._last = self._pool.submit(self._write, self._folder)
+            self._last = self._pool.submit(self._write, self._folder, complete)
 
     def wait(self) -> None:
         """Wait until all that was ordered is made."""

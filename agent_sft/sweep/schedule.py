@@ -145,7 +145,7 @@ class Scheduler:
         plan = self._standing.plan
         changed = self._journal.save(plan, finished=True)
         if changed or not (plan.out / "report" / "index.html").is_file():
-            self._reports.order()
+            self._reports.order(complete=True)
         self._reports.wait()
         self._journal.event("sweep ended")
         return self._journal.record(plan, finished=True)
