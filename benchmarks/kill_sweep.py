@@ -4,8 +4,8 @@
 
 Driver, trainer, server and scorer are killed by SIGKILL, in turns. What dies under a living driver is tried again by
 itself; after the driver's death the same command goes on. When a sweep has ended, its numbers must be those of the
-undisturbed one: every loss of the trainings, every answer at temperature 0. And nothing may be left of what was
-killed: no process, no port, no lock.
+undisturbed one: every loss of the trainings, every answer at temperature 0, all that the report makes of them. And
+nothing may be left of what was killed: no process, no port, no lock.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class Sweep:
             for (task, number), trial in sorted(trials.items()):
                 said = _answer(results.parent, trial)
                 found[f"{results.parent.relative_to(self.out)} {task} {number}"] = [trial["score"], said]
-        return found
+        report = json.loads((self.out / "report" / "report.json").read_text().replace(str(self.place), ""))
+        return {**found, "the report's answer": report["answer"], "the report's scores": report["scores"]}
 
 
 class Kills:
