@@ -19,7 +19,7 @@ from agent_sft.sweep.graph import Job
 from agent_sft.sweep.journal import Journal
 from agent_sft.sweep.judging import Judge
 from agent_sft.sweep.outside import Outside
-from agent_sft.sweep.pruning import prune
+from agent_sft.sweep.pruning import prune, size_of
 from agent_sft.sweep.scorers import Scorer, first_model, lora_rank
 from agent_sft.sweep.slots import Pool, Share
 from agent_sft.sweep.standing import Standing
@@ -250,6 +250,9 @@ class Working:
         needed = self._outside.needed_bytes(plan, job)
         if needed is None:
             return None
+        # What an earlier attempt has written is there already, and gone on with or set aside.
+        run = plan.run_of(job)
+        needed -= sum(map(size_of, run.glob("checkpoint-*"))) if run is not None else 0
         running = [one.job for one in self._processes if one.job.kind == "train"]
         promised = sum(self._outside.needed_bytes(plan, other) or 0 for other in running)
         free = shutil.disk_usage(plan.out).free - promised
