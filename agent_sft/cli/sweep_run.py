@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent_sft.cli.sft_options import FILE, given_options, sft_options
-from agent_sft.cli.show import TerminalReporter, say
+from agent_sft.cli.show import say
 
 if TYPE_CHECKING:
     from agent_sft.sweep.graph import SweepPlan
@@ -176,15 +176,15 @@ def _axis(text: str) -> tuple[str, list[Any]]:
 
 def _run(plan: SweepPlan, words: list[str]) -> int:
     """Carry a plan out; return the exit code."""
-    from importlib import import_module
-
+    from agent_sft.cli.sweep_show import SweepTable, show_end
     from agent_sft.runs.processes import Interrupted, catch_signals
+    from agent_sft.sweep.schedule import run_sweep
 
-    run_sweep = import_module("agent_sft.sweep.schedule").run_sweep
     with catch_signals() as stop:
         try:
-            record = run_sweep(plan, reporter=TerminalReporter(), stop=stop, command=words)
+            record = run_sweep(plan, reporter=SweepTable(plan.out), stop=stop, command=words)
         except Interrupted as stopped:
             say(f"stopped; the same command goes on: {plan.out}")
             return stopped.exit_code
+    show_end(plan.out, record)
     return 1 if any(job.state in ("failed", "skipped") for job in record.jobs) else 0

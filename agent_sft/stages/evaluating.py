@@ -288,7 +288,12 @@ def unserved(model: ModelFiles) -> ServedModel:
     )
 
 
-def _serve_request(config: EvaluationConfig) -> ServeRequest:
+def serve_request(config: EvaluationConfig) -> ServeRequest:
+    """Return how the model of an evaluation is to be served.
+
+    Raises:
+        UserError: an option is unknown or wrong.
+    """
     try:
         return ServeRequest.model_validate({"model": config.model, **config.serve})
     except ValidationError as error:
@@ -315,7 +320,7 @@ def _model(
     elif not evaluator.serves:
         yield unserved(local_model(config.model)), lambda: None
     else:
-        request = _serve_request(config)
+        request = serve_request(config)
         with serve(request, place=config.out / "server", stop=stop, reporter=run.reporter) as server:
             yield server.model, lambda: _why_dead(server)
 
