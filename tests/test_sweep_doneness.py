@@ -94,7 +94,7 @@ def test_an_evaluation_whose_model_is_gone_is_judged_by_its_options(here: Path) 
     assert why_evaluate(asked) == "not done yet"
     written(asked.out, {"1": [1.0], "2": [None]}, model=asked.model)
     (asked.out / "eval.yaml").write_text(yaml.safe_dump(asked.model_dump(mode="json")))
-    assert why_evaluate(asked) == "1 trials have no score"
+    assert why_evaluate(asked) == "1 trial without a score"
     other = asked.model_copy(update={"trials": 4, "concurrency": 3})
     assert why_evaluate(other) == "other options: trials"
     assert make_room(asked) is None

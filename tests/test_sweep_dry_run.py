@@ -122,7 +122,7 @@ def test_the_quickstart_says_what_is_made_and_shared(clone: Path) -> None:
     assert "python examples/mini_telecom/make_data.py workdir/mini_telecom" in jobs["prepare/0"][2]
     assert jobs["train/syc_5pct"][0] == "train/syc_5pct: runs: after prepare/0, train/base"
     servers = [line for lines in jobs.values() for line in lines if line.startswith("# server ")]
-    assert servers == ["# server base, for 4 evaluations one after the other", *["# server base, as above"] * 3]
+    assert servers == ["# server base, for 4 evaluations", *["# server base, as above"] * 3]
 
 
 def test_what_would_be_refused_is_said(here: Path) -> None:
@@ -160,7 +160,7 @@ def test_times_are_those_measured_before_or_not_known(here: Path) -> None:
     assert (known["train/base"], known["train/a_5"], known["train/a_9"]) == (100, 60, 50)
     assert known["score/a_9/final/tasks"] == 7
     (line,) = [line for line in dry_run(plan) if line.startswith("time: ")]
-    assert line == "time: about 4 min if nothing overlapped, as measured in this sweep"
+    assert line == "time: about 4 min 31 s if nothing overlapped, as measured in this sweep"
 
 
 def test_disk_is_known_where_the_model_is_and_said_where_it_is_not(here: Path) -> None:

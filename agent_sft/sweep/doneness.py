@@ -8,6 +8,7 @@ from agent_sft.config.evaluation import EvaluationConfig
 from agent_sft.config.sft import SFTConfig
 from agent_sft.errors import UserError
 from agent_sft.evals.results import EVALUATION, failed, missing, read_results
+from agent_sft.report.numbers import counted
 from agent_sft.runs.devices import Gpu
 from agent_sft.stages.evaluating import kept_options, pending, set_aside
 from agent_sft.stages.plan import TrainingPlan
@@ -115,7 +116,7 @@ def why_evaluate(config: EvaluationConfig) -> str | None:
             return _by_options(config)
     except UserError as error:
         return error.what.removeprefix(OTHER)
-    return f"{len(left)} trials have no score" if left else None
+    return f"{counted(len(left), 'trial')} without a score" if left else None
 
 
 def make_room(config: EvaluationConfig) -> str | None:
@@ -144,7 +145,7 @@ def _by_options(config: EvaluationConfig) -> str | None:
         return differs
     evaluation, trials = read_results(config.out)
     left = len(failed(trials)) + len(missing(evaluation, trials))
-    return f"{left} trials have no score" if left else None
+    return f"{counted(left, 'trial')} without a score" if left else None
 
 
 def _differing(config: EvaluationConfig) -> str | None:

@@ -11,6 +11,7 @@ from agent_sft.config.serve import ServeRequest
 from agent_sft.config.tiny import is_made_here
 from agent_sft.engines.llamafactory.shape import local_folder
 from agent_sft.errors import UserError, WorkFailed
+from agent_sft.report.numbers import counted, duration, plain
 from agent_sft.stages.doctor_fit import gib
 from agent_sft.stages.evaluating import shown_commands
 from agent_sft.stages.plan import TrainingPlan
@@ -82,29 +83,28 @@ class _Shown:
         if plan.config.varied:
             yield f"  varied: {plan.config.varied}"
         for variant in plan.variants:
-            parts = [] if variant.value is None else [f"value {_plain(variant.value)}"]
+            parts = [] if variant.value is None else [f"value {plain(variant.value)}"]
             parts += [] if variant.seed is None else [f"seed {variant.seed}"]
             parts += [f"finished model {variant.model}"] if variant.sft is None else []
             parts += ["baseline"] if variant.group == plan.baseline else []
             yield f"  variant {variant.name}: {', '.join(parts)}"
         yield f"  evaluators: {', '.join(plan.evaluators)}; checkpoints: {plan.config.checkpoints}"
         gpus = self._resources.gpus
-        there = f"GPUs {', '.join(str(gpu.index) for gpu in gpus)}" if gpus else f"{self._resources.cores} processors"
+        names = ", ".join(str(gpu.index) for gpu in gpus)
+        there = f"GPUs {names}" if gpus else counted(self._resources.cores, "processor")
         jobs = f", {plan.config.resources.jobs} jobs at a time at most" if plan.config.resources.jobs else ""
         yield f"  machine: {there}{jobs}; failed for a passing reason: tried again {plan.config.retries} times"
 
     def _share(self, slots: Slots) -> str:
         if slots.gpus:
-            return "1 GPU" if slots.gpus == 1 else f"{slots.gpus} GPUs"
+            return counted(slots.gpus, "GPU")
         if slots.cores:
-            return "1 processor" if slots.cores == 1 else f"{slots.cores} processors"
+            return counted(slots.cores, "processor")
         return "no GPU"
 
     def _time(self, job: Job) -> str:
         seconds = self._times.seconds(job)
-        return (
-            "how long is not known before the first of its kind" if seconds is None else f"about {_duration(seconds)}"
-        )
+        return "how long is not known before the first of its kind" if seconds is None else f"about {duration(seconds)}"
 
     def _training(self, job: Job) -> Iterator[str]:
         sft, gpus = self._doneness.training(job), self._resources.gpus
@@ -130,7 +130,7 @@ class _Shown:
         elif job.server is not None:
             self._servers.add(job.server)
             users = [one.id for one in self._plan.jobs if one.server == job.server and self._reasons[one.id]]
-            yield f"# server {job.server}, for {len(users)} evaluations one after the other"
+            yield f"# server {job.server}, for {counted(len(users), 'evaluation')}"
             yield from self._server(job)
         try:
             commands = shown_commands(job.evaluation)
@@ -174,25 +174,14 @@ class _Shown:
             yield "time: not known before the first training and evaluation; they tell the rest"
         elif left:
             unknown = f", {len(times) - len(known)} jobs not known" if len(known) < len(times) else ""
-            yield f"time: about {_duration(sum(known))} if nothing overlapped, as measured in this sweep{unknown}"
+            yield f"time: about {duration(sum(known))} if nothing overlapped, as measured in this sweep{unknown}"
         base = base_training(self._plan.config, self._plan.out, self._resources.processes)
         disk = disk_needed(self._plan, self._trainings, base)
         if self._trainings:
             size = f"up to {gib(disk.bytes)}" if disk.bytes else "not known"
-            yield f"disk: {size} for {len(self._trainings)} trainings, {gib(disk.free)} free"
+            yield f"disk: {size} for {counted(len(self._trainings), 'training')}, {gib(disk.free)} free"
             yield from (f"  not known: {why}" for why in disk.unknown)
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
     yield from (f"{INDENT}{line}" for text in lines for line in text.splitlines())
-
-
-def _plain(value: float | str) -> str:
-    return f"{value:g}" if isinstance(value, float) else value
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
