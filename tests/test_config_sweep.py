@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from agent_sft.config.sweep_file import read_sweep
 from agent_sft.errors import UserError
-from tests.sweep_plans import TASK, read, write_sweep
+from tests.sweep_plans import TASK, make_files, plan_of, read, write_sweep
 
 SFT = {"input": "data.json", "model": "tiny"}
 
@@ -22,6 +23,18 @@ def test_defaults_then_the_file_then_flags(tmp_path: Path) -> None:
     config = read_sweep(path, given)
     assert config.sft == {"epochs": 1.0, "set": {"max_samples": 9, "packing": True}}
     assert (config.retries, config.gpu_price, config.resources.jobs, config.keep) == (1, 2.5, 3, "scored")
+
+
+@pytest.mark.parametrize("keys", [{"data": ["a.json"], "seeds": [1, 2]}, {"models": ["http://here/v1"]}])
+def test_a_resolved_sweep_can_be_read_again(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_files(tmp_path, "a.json")
+    resolved = plan_of(tmp_path, **keys).config
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(resolved.model_dump(mode="json")))
+    assert read_sweep(again, {}) == resolved
 
 
 def test_small_numbers_without_a_point_are_numbers(tmp_path: Path) -> None:
@@ -44,9 +57,10 @@ def test_a_seed_among_the_options_is_the_only_seed(tmp_path: Path) -> None:
         (["data/telecom_syc_{0,5,10,20}pct_500.json"], "telecom_syc_pct_500"),
         (["runs/*.json"], "sweep"),
         (["telecom@3"], "telecom"),
+        ("data/a.json", "a"),
     ],
 )
-def test_a_sweep_by_flags_is_called_as_its_data(data: list[str], name: str) -> None:
+def test_a_sweep_by_flags_is_called_as_its_data(data: Any, name: str) -> None:
     assert read_sweep(None, {"data": data}, {"task": "my_task.py"}).name == name
 
 

@@ -125,6 +125,12 @@ def test_the_quickstart_says_what_is_made_and_shared(clone: Path) -> None:
     assert servers == ["# server base, for 4 evaluations", *["# server base, as above"] * 3]
 
 
+def test_every_checkpoint_of_an_adapter_is_scored_on_the_server_of_its_base(clone: Path) -> None:
+    lines = jobs_of(shipped("lora_checkpoints.yaml"))["score/syc_0pct/every/mini_telecom"]
+    assert "# so for each checkpoint that the training saves, and for the last model" in lines
+    assert "# server base-adapters, for 1 evaluation" in lines
+
+
 def test_what_would_be_refused_is_said(here: Path) -> None:
     make_files(here, "a.json")
     plan = plan_of(here, data=["a.json"], sft={"model": "tiny", "template": "llama3"})

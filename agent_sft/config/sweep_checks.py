@@ -57,13 +57,12 @@ def laid_over(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def check_sweep(config: SweepConfig, source: str, *, seeds_given: bool) -> None:
+def check_sweep(config: SweepConfig, source: str) -> None:
     """Refuse keys that contradict each other, unknown options and evaluators, and values that are wrong.
 
     Args:
         config: the sweep.
         source: where its keys come from, as messages say it.
-        seeds_given: whether seeds were asked for.
 
     Raises:
         UserError: naming the key and what is wrong with it, with the nearest known one.
@@ -85,7 +84,7 @@ def check_sweep(config: SweepConfig, source: str, *, seeds_given: bool) -> None:
     if not config.seeds:
         raise UserError("there is no seed", where=f"{source}, seeds", fix="leave it out, or give one or more")
     trained = config.data or config.grid or any(one.model is None for one in config.variants)
-    if not trained and seeds_given:
+    if not trained and len(config.seeds) > 1:
         raise UserError("nothing is trained: finished models have no seed here", where=f"{source}, seeds")
     _check_options(config, source)
     for number, evaluator in enumerate(config.evaluators):

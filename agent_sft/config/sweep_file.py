@@ -47,9 +47,9 @@ def read_sweep(path: Path | None, given: Mapping[str, Any], evaluator: Mapping[s
         merged["evaluators"] = chosen(listed, evaluator)
     _read_numbers(merged)
     _take_seed(merged, source)
-    merged.setdefault("name", _default_name(merged.get("data") or ()))
+    merged.setdefault("name", _default_name(merged.get("data") or merged.get("models")))
     config = validated(source, merged, SweepConfig, _INNER)
-    check_sweep(config, source, seeds_given="seeds" in merged)
+    check_sweep(config, source)
     return config
 
 
@@ -83,7 +83,7 @@ def _take_seed(merged: dict[str, Any], source: str) -> None:
 
 
 def _default_name(data: Any) -> str:
-    """Return what the patterns of the data have in common, `telecom_syc_pct` of `telecom_syc_*pct.json`."""
+    """Return what the files of the first pattern have in common, `telecom_syc_pct` of `telecom_syc_*pct.json`."""
     first = data[0] if isinstance(data, list | tuple) and data else data
     stem = Path(first).stem if isinstance(first, str) else ""
     plain = re.sub(r"\{[^}]*\}|\[[^\]]*\]|[*?]", "", stem).partition("@")[0]

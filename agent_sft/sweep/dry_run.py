@@ -125,6 +125,8 @@ class _Shown:
 
     def _evaluation(self, job: Job) -> Iterator[str]:
         assert job.evaluation is not None
+        if job.checkpoint == self._plan.config.checkpoints == "every":
+            yield "# so for each checkpoint that the training saves, and for the last model"
         if job.server in self._servers:
             yield f"# server {job.server}, as above"
         elif job.server is not None:
