@@ -66,6 +66,23 @@ def test_a_command_is_done_when_what_it_reads_and_made_is_what_it_was(here: Path
     assert why() == "made.json is gone"
 
 
+def test_a_command_follows_from_one_before_it_only_where_it_reads_what_that_makes(here: Path) -> None:
+    make_files(here, "raw.json", "a_0.json", "a_5.json", "b.json")
+    prepare = [
+        {"command": ["make", "a_0"], "makes": ["a_0.json"], "reads": ["raw.json"]},
+        {"command": ["make", "a_5"], "makes": ["a_5.json"]},
+        {"command": ["make", "b"], "makes": ["b.json"], "reads": ["a_0.json"]},
+    ]
+    plan = plan_of(here, prepare=prepare, data=["a_{0,5}.json", "b.json"])
+    for number, command in enumerate(plan.config.prepare):
+        stamp_prepare(plan.out, number, command)
+    make_files(here, "raw.json")
+    assert {job for job, why in reasons(plan).items() if why and job.startswith("prepare/")} == set()
+    (here / "raw.json").write_text("[]")
+    found = {job: why for job, why in reasons(plan).items() if job.startswith("prepare/")}
+    assert found == {"prepare/0": "what it reads changed", "prepare/1": None, "prepare/2": "after prepare/0"}
+
+
 def test_a_command_that_did_not_make_all_is_not_done(here: Path) -> None:
     make_files(here, "a.json")
     asked = PrepareConfig(command=("make",), makes=(Path("a.json"), Path("b.json")))

@@ -42,7 +42,7 @@ class JobMaker:
         self._for_all = [
             number
             for number, command in enumerate(config.prepare)
-            if not any(_covers(made, place) for made in command.makes for place in named)
+            if not any(covers(made, place) for made in command.makes for place in named)
         ]
 
     def jobs(self) -> tuple[Job, ...]:
@@ -117,7 +117,7 @@ class JobMaker:
         return tuple(
             f"prepare/{number}"
             for number, command in enumerate(self._config.prepare)
-            if number in self._for_all or any(_covers(made, place) for made in command.makes for place in places)
+            if number in self._for_all or any(covers(made, place) for made in command.makes for place in places)
         )
 
 
@@ -137,7 +137,7 @@ def _named(sft: SFTConfig | None) -> set[Path]:
     return {Path(name) for name in (*names, sft.config, sft.process, sft.deepspeed) if name is not None}
 
 
-def _covers(made: Path, place: Path) -> bool:
+def covers(made: Path, place: Path) -> bool:
     """Tell whether making `made` makes `place`: the same, or a folder around it, or something inside it."""
     one, other = Path(os.path.normpath(made.absolute())), Path(os.path.normpath(place.absolute()))
     return one == other or one in other.parents or other in one.parents
