@@ -22,7 +22,7 @@ from tests.serving import other_adapter, train
 
 pytestmark = pytest.mark.slow
 
-DOMAINS = ("airline", "retail", "telecom")
+DOMAINS = ("airline", "banking", "retail", "telecom")
 
 
 @pytest.fixture(scope="module")
