@@ -13,6 +13,7 @@ from typing import Any
 
 from agent_sft.config.serve import ServeRequest
 from agent_sft.engines.endpoint import Refused, refuses_without_key
+from agent_sft.engines.failures import server_remedy
 from agent_sft.engines.llamafactory import api_server
 from agent_sft.engines.llamafactory.launch import shown_environment
 from agent_sft.engines.served import ServedModel
@@ -130,7 +131,8 @@ class Server:
             what: happened, in a sentence.
         """
         status = self._child.poll()
-        remedy = (vllm_failures if self.plan.backend == "vllm" else api_server).remedy(self.log, status or 0, what)
+        known = (vllm_failures if self.plan.backend == "vllm" else api_server).KNOWN
+        remedy = server_remedy(self.log, known, status or 0, what)
         return WorkFailed(what if status is None else f"{what} (exit code {status})", log=self.log, fix=remedy)
 
     def load_adapter(self, name: str, path: Path) -> ServedModel:
