@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -86,6 +89,26 @@ def test_a_run_is_served_for_its_evaluation_and_when_vllm_is_killed_the_same_com
     assert again.returncode == 0, again.stderr
     assert "finished already" in again.stderr
     assert "starting" not in again.stderr
+
+
+def test_what_the_server_refuses_is_said_with_the_options_of_an_evaluation(
+    run_cli: RunCli, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "tasks.jsonl").write_text(
+        json.dumps({"task_id": "a", "instruction": "x", "verifier": {"fn_name": "exact", "expected": "y"}})
+    )
+    given = ("eval", "run", "--evaluator", "tasks", "--task", tmp_path, "--out", out)
+    deaf = shutil.copytree(run, tmp_path / "deaf", ignore=shutil.ignore_patterns("checkpoint-*", "base"))
+    (deaf / "chat_template.jinja").write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for model, more, said in (
+            (run, (f"port={taken.getsockname()[1]}",), "--serve port=N"),
+            (deaf, ("backend=vllm",), "--serve tools=false"),
+        ):
+            done = run_cli(*given, "--model", model, "--serve", *more)
+            assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+            assert not out.exists()
 
 
 def test_the_held_out_loss_is_that_of_the_training(run_cli: RunCli, run: Path, tmp_path: Path) -> None:

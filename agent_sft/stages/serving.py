@@ -48,7 +48,7 @@ class Server:
 
         Args:
             plan: what to serve.
-            place: folder for its log.
+            place: folder for its log; made if it is missing.
             hold: file descriptors (locks) that stay open until all of it is gone.
 
         Raises:
@@ -57,6 +57,7 @@ class Server:
         self.plan = plan
         self.log = place / "server.log"
         port, key = free_port(plan.request.port), secrets.token_urlsafe(32)
+        place.mkdir(parents=True, exist_ok=True)  # not before the port is known to be free
         self.control = _control(plan, port, key)
         self._ready = False
         self._memory = free_memory(plan.gpus)
@@ -210,7 +211,6 @@ def serve_plan(
     say = reporter.say if reporter is not None else _say_nothing
     for note in plan.notes:
         say(f"serve: {note}")
-    place.mkdir(parents=True, exist_ok=True)
     server = Server(plan, place, hold)
     try:
         say(f"serve: starting {plan.backend} with {plan.model.reference}; log in {server.log}")

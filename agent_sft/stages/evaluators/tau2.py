@@ -150,8 +150,7 @@ class Tau2Evaluator(Evaluator):
         new = [entry for entry in new if (str(entry["task_id"]), int(entry["trial"])) not in work.recorder.trials]
         for entry in new:
             trial = _trial(entry, work.folder, data)
-            work.recorder.add(trial)
-            patience.saw(trial)
+            patience.saw(work.recorder.add(trial))
         if new:
             keep_copy(data)
 
