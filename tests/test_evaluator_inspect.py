@@ -117,14 +117,7 @@ def test_a_dead_server_leaves_nothing_scored_and_the_same_command_goes_on(run_cl
     assert not out.exists()
 
     server = Provider(adds)
-
-    def dies(request: Request) -> str | Fault:
-        if len(server.requests) > 8:
-            server._ended.set()
-            return Fault(silence=0.1)
-        return adds(request)
-
-    server.answer = dies
+    server.die_after(8)
     done = run_cli(*options(server, out, *few), env=KEYS, cwd=ROOT)
     server.close()
     assert done.returncode == 1, done.stdout + done.stderr

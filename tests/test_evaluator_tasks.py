@@ -185,14 +185,7 @@ def test_a_dead_server_leaves_nothing_scored_and_the_same_command_goes_on(run_cl
     assert not (out / "results.jsonl").exists()
 
     server = Provider(adds)
-
-    def dies(request: Request) -> str | Fault:
-        if len(server.requests) > 12:
-            server._ended.set()
-            return Fault(silence=0.1)
-        return adds(request)
-
-    server.answer = dies
+    server.die_after(12)
     done = run_cli(*options(server, tasks, out, "--concurrency", "2"), env=KEYS)
     server.close()
     assert done.returncode == 1, done.stdout + done.stderr
