@@ -17,6 +17,8 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_text_loses_its_secrets_and_nothing_else() -> None:
-    secrets = secret_values({"OPENAI_API_KEY": "sk-123456", "HF_TOKEN": "hf_abcdef", "X_KEY": "no", "PLACE": "not-a-secret"})
+    secrets = secret_values(
+        {"OPENAI_API_KEY": "sk-123456", "HF_TOKEN": "hf_abcdef", "X_KEY": "no", "A": "not-a-secret"}
+    )
     text = "no such key: sk-123456 (hf_abcdef) in not-a-secret"
     assert without_secrets(text, secrets) == "no such key: (key) ((key)) in not-a-secret"
