@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from agent_sft.config.serve import ServeRequest
 from agent_sft.engines.endpoint import Refused, refuses_without_key
+from agent_sft.engines.failures import server_remedy
 from agent_sft.engines.llamafactory import api_server
 from agent_sft.engines.llamafactory.launch import shown_environment
 from agent_sft.engines.served import ServedModel
@@ -48,7 +49,7 @@ class Server:
 
         Args:
             plan: what to serve.
-            place: folder for its log.
+            place: folder for its log; made if it is missing.
             hold: file descriptors (locks) that stay open until all of it is gone.
             key: the API key; a random one when None.
 
@@ -58,6 +59,7 @@ class Server:
         self.plan = plan
         self.log = place / "server.log"
         port, key = free_port(plan.request.port), key or random_key()
+        place.mkdir(parents=True, exist_ok=True)  # not before the port is known to be free
         self.control = _control(plan, port, key)
         self._ready = False
         self._memory = free_memory(plan.gpus)
@@ -143,7 +145,8 @@ class Server:
             what: happened, in a sentence.
         """
         status = self._child.poll()
-        remedy = (vllm_failures if self.plan.backend == "vllm" else api_server).remedy(self.log, status or 0, what)
+        known = (vllm_failures if self.plan.backend == "vllm" else api_server).KNOWN
+        remedy = server_remedy(self.log, known, status or 0, what)
         return WorkFailed(what if status is None else f"{what} (exit code {status})", log=self.log, fix=remedy)
 
     def load_adapter(self, name: str, path: Path) -> ServedModel:
@@ -227,7 +230,6 @@ def serve_plan(
     say = reporter.say if reporter is not None else _say_nothing
     for note in plan.notes:
         say(f"serve: {note}")
-    place.mkdir(parents=True, exist_ok=True)
     server = Server(plan, place, hold, key)
     try:
         say(f"serve: starting {plan.backend} with {plan.model.reference}; log in {server.log}")
