@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from agent_sft.report.numbers import counted
+from agent_sft.report.numbers import counted, moment
 from agent_sft.report.page import Markup, page, table
 from agent_sft.report.sweep import tables
 from agent_sft.report.sweep.answer import answer
@@ -91,7 +91,7 @@ def _scores(facts: SweepFacts, scores: Sequence[Scores]) -> str:
             continue  # A single number of each variant: it stands in the table.
         who = f", customer: {found.user_model}" if found.user_model else ""
         sample = f"{counted(found.tasks, 'task')} × {counted(found.trials, 'trial')}"
-        parts.append(f"<h3>{escape(found.evaluator)}</h3>")
+        parts.append(_head(found, scores))
         parts.append(f'<p class="soft">{escape(found.benchmark)}: {sample}{escape(who)}</p>')
         parts += [score_figures(found), curve_figure(facts, found) or ""]
     return "\n".join(parts)
@@ -122,7 +122,7 @@ def _comparison(scores: Sequence[Scores]) -> str:
         own += [tables.seeds_table(found, measure) for measure in found.measures]
         there = [one for one in own if one is not None]
         if there:
-            parts.append(f"<h3>{escape(found.evaluator)}</h3>{''.join(map(_table, there))}{''.join(folded)}")
+            parts += [_head(found, scores), *map(_table, there), *folded]
     return "\n".join(parts)
 
 
@@ -132,7 +132,7 @@ def _failures(facts: SweepFacts, scores: Sequence[Scores], viewer: bool) -> str:
         attempts = read_attempts(facts, found.evaluator)
         if found.kind == "loss" or not attempts:
             continue
-        parts.append(f"<h3>{escape(found.evaluator)}</h3>")
+        parts.append(_head(found, scores))
         made = (tables.family_table(attempts), tables.reason_table(attempts))
         parts += [_table(one) for one in made if one is not None]
         parts.append(conversations(show(attempts), [one.group for one in attempts]))
@@ -164,6 +164,11 @@ def _made(facts: SweepFacts) -> str:
     return "\n".join(parts)
 
 
+def _head(found: Scores, scores: Sequence[Scores]) -> str:
+    """Return the evaluator's name as a heading where there are several."""
+    return f"<h3>{escape(found.evaluator)}</h3>" if len(scores) > 1 else ""
+
+
 def _settings(title: str, value: dict[str, Any]) -> str:
     told = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
     return f"<details><summary>{escape(title)}</summary>{as_pre(told)}</details>"
@@ -173,7 +178,7 @@ def _foot(facts: SweepFacts, viewer: bool) -> str:
     links = ['<a href="report.md">Markdown</a>', '<a href="report.json">JSON</a>', '<a href="report.csv">CSV</a>']
     if viewer:
         links.append('<a href="viewer/index.html">Inspect\'s viewer</a>')
-    return f"<footer><p>The same numbers: {', '.join(links)}. As of {escape(facts.record.updated)}.</p></footer>"
+    return f"<footer><p>The same numbers: {', '.join(links)}. As of {moment(facts.record.updated)}.</p></footer>"
 
 
 def _list(lines: Sequence[str], kind: str) -> str:
