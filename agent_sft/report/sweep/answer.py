@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from agent_sft.evals.comparison import SURE, Comparison, Difference, Trend
 from agent_sft.report.numbers import counted, p_value, places_for, plain, signed
@@ -36,7 +37,7 @@ def _so_far(scores: Scores) -> str:
     if not scores.waiting:
         return ""
     there = sum(len(setting.folders) for setting in scores.settings)
-    return f"So far, with {there:,} of {counted(there + len(scores.waiting), 'variant')} scored: "
+    return f"{there:,} of {counted(there + len(scores.waiting), 'variant')} are scored so far. "
 
 
 def unit_of(varied: str | None) -> tuple[str, str]:
@@ -99,7 +100,7 @@ def _of_trend(scores: Scores, part: Part, subject: str, found: Comparison, trend
         change = f"{verb} from {first.value:.2f} to {last.value:.2f}"
     else:
         change = f"{verb} on the whole, from {first.value:.2f} to {last.value:.2f} at the ends"
-    return f"{subject} {change} as “{name}” rises from {low} to {high}{space} ({facts})."
+    return f"{subject} {change} as “{name}” rises from {low} to {high}{space} ({facts}).{_cautious([trend])}"
 
 
 def _of_differences(scores: Scores, subject: str, found: Comparison, among: int) -> str:
@@ -122,7 +123,8 @@ def _of_differences(scores: Scores, subject: str, found: Comparison, among: int)
     ]
     rest = [one.variant for one in found.differences if one not in told]
     open_ = f"; {_listed(rest)} cannot be told from it" if rest else ""
-    return f"{subject}: against {base.folder} ({base.value:.2f}), {_listed(parts)}{open_}; {_sample(scores, found)}."
+    head = f"{subject}: against {base.folder} ({base.value:.2f}), {_listed(parts)}{open_}"
+    return f"{head}; {_sample(scores, found)}.{_cautious(told)}"
 
 
 def _difference(one: Difference, several: bool, among: int) -> str:
@@ -149,6 +151,13 @@ def _needed(one: Trend | Difference, found: Comparison) -> str:
     if one.tasks_needed <= found.tasks:
         return "As many tasks would tell a change of this size four times in five: it is close."
     return f"It would take about {one.tasks_needed:,} tasks to tell a change of this size four times in five."
+
+
+def _cautious(told: Sequence[Trend | Difference]) -> str:
+    """Return what must be known where an interval reaches 0 and the test still tells."""
+    if any(one.low is not None and one.high is not None and one.low <= 0 <= one.high for one in told):
+        return " Intervals near 0 and 1 are wide by construction: where one reaches 0 beside a small p, p decides."
+    return ""
 
 
 def _sample(scores: Scores, found: Comparison) -> str:

@@ -58,7 +58,7 @@ details.task > summary { color: var(--text); } .task summary b { font-weight: 60
 .task summary span { color: var(--soft); font-size: .9rem; margin-left: .6rem; }
 .pair { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(min(82vw, 20rem), 1fr); gap: 1rem;
   overflow-x: auto; padding: .3rem 0 1rem; }
-article h5 { font-size: .92rem; margin: .2rem 0; }
+article h4 { font-size: .92rem; margin: .2rem 0; }
 article p { margin: .2rem 0 .5rem; font-size: .88rem; color: var(--soft); }
 article ol { list-style: none; padding: 0; margin: 0; font-size: .88rem; }
 article li { padding: .3rem .6rem; margin: .25rem 0; border-radius: 5px; background: var(--tint);

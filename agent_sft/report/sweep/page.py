@@ -24,16 +24,18 @@ from agent_sft.report.sweep.standing import standing, unfinished
 from agent_sft.report.sweep.transcripts import show
 from agent_sft.report.tables import Table
 
+_TOGETHER = re.compile(r" (?=%|=|&lt; 0)|(?<=[×=]) |(?<=&lt;) (?=0)")
 _INTERVAL = re.compile(r" (\[[^\[\]]*\])$")
 
 
-def sweep_page(facts: SweepFacts, scores: Sequence[Scores], *, viewer: bool) -> str:
+def sweep_page(facts: SweepFacts, scores: Sequence[Scores], *, viewer: bool, why_not: str | None = None) -> str:
     """Return the page.
 
     Args:
         facts: of the sweep.
         scores: what each evaluator found.
         viewer: whether Inspect's own viewer lies beside the page.
+        why_not: why it does not, where that was asked for and failed.
     """
     record = facts.record
     sections = (
@@ -42,7 +44,7 @@ def sweep_page(facts: SweepFacts, scores: Sequence[Scores], *, viewer: bool) -> 
         ("variants", "Variants", _variants(facts, scores)),
         ("comparison", "Comparison", _comparison(scores)),
         ("losses", "Losses", loss_figures(facts) or ""),
-        ("failures", "Where it fails", _failures(facts, scores, viewer)),
+        ("failures", "Where it fails", _failures(facts, scores, viewer, why_not)),
         ("made", "How it was made", _made(facts)),
     )
     there = [one for one in sections if one[2]]
@@ -64,7 +66,7 @@ def _answer(facts: SweepFacts, scores: Sequence[Scores]) -> str:
         first, *further = answer(found)
         if number:
             parts.append(f"<h3>{escape(found.evaluator)}</h3>")
-        parts.append(f'<p class="{"answer" if not number else ""}">{escape(first)}</p>')
+        parts.append(f'<p class="{"answer" if not number else ""}">{_kept_together(first)}</p>')
         parts.append(_list(further, "further"))
     if not scores:
         parts.append('<p class="answer">Nothing has been scored yet.</p>')
@@ -126,7 +128,7 @@ def _comparison(scores: Sequence[Scores]) -> str:
     return "\n".join(parts)
 
 
-def _failures(facts: SweepFacts, scores: Sequence[Scores], viewer: bool) -> str:
+def _failures(facts: SweepFacts, scores: Sequence[Scores], viewer: bool, why_not: str | None) -> str:
     parts: list[str] = []
     for found in scores:
         attempts = read_attempts(facts, found.evaluator)
@@ -182,8 +184,13 @@ def _foot(facts: SweepFacts, viewer: bool) -> str:
 
 
 def _list(lines: Sequence[str], kind: str) -> str:
-    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    listed = "".join(f"<li>{_kept_together(line)}</li>" for line in lines)
     return f'<ul class="{kind}">{listed}</ul>' if lines else ""
+
+
+def _kept_together(sentence: str) -> str:
+    """Return a sentence as HTML, numbers not parted from what belongs to them at the end of a line."""
+    return _TOGETHER.sub("\u00a0", escape(sentence))
 
 
 def _table(found: Table) -> str:

@@ -90,7 +90,7 @@ def groups_table(scores: Scores) -> Table:
         rows.append([label, *(value_and_ends(one.estimate) for one in part.estimates)])
     return Table(
         title=f"Scores by {scores.evaluator}",
-        columns=["", *(one.name for one in scores.settings)],
+        columns=["measure, tasks", *(one.name for one in scores.settings)],
         rows=rows,
         notes=[_interval_note(scores)],
     )
@@ -145,7 +145,7 @@ def trends_table(scores: Scores) -> Table | None:
     name, unit = unit_of(scores.varied)
     return Table(
         title=f"The trend with {name}",
-        columns=["", f"change per {unit or 'unit'}", "p", "p, Holm", "verdict"],
+        columns=["measure, tasks", f"change per {unit or 'unit'}", "p", "p, Holm", "verdict"],
         rows=rows,
         notes=["the mean over tasks of each task's least-squares slope; Holm's correction is over the families"],
     )
