@@ -143,6 +143,8 @@ def _failures(facts: SweepFacts, scores: Sequence[Scores], viewer: bool, why_not
         parts.append(
             f"<p>{link}, through a web server: <code>python3 -m http.server</code> in the report's folder.</p>"
         )
+    if why_not is not None:
+        parts.append(f'<p class="soft">Inspect\'s own viewer is not beside this page: {escape(why_not)}.</p>')
     return "\n".join(parts)
 
 
