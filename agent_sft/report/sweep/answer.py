@@ -29,7 +29,16 @@ def answer(scores: Scores) -> list[str]:
         sure = [part.trend_p is None or part.trend_p >= SURE for part in families]
         ordered = [part for _, part in sorted(zip(sure, families, strict=True), key=lambda both: both[0])]
         sentences += [_sentence(scores, part, among=len(families)) for part in ordered]
+    low = [
+        one.group for one in lead.estimates if one.estimate.low is not None and _reaches(scores.floor, one.estimate.low)
+    ]
+    if low:
+        sentences.append(f"{_listed(low)} cannot be told from an agent that does nothing ({scores.floor:.2f}).")
     return sentences
+
+
+def _reaches(floor: float | None, low: float | None) -> bool:
+    return floor is not None and low is not None and low <= floor
 
 
 def _so_far(scores: Scores) -> str:

@@ -74,9 +74,10 @@ pre { background: var(--tint); line-height: 1.5; max-height: 26rem; overflow: au
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem; color: var(--soft);
   font-size: .9rem; }
 @media (max-width: 30rem) { h1 { font-size: 1.35rem; }
-.answer { font-size: 1.06rem; padding-left: .7rem; }
+.answer { font-size: 1.06rem; padding-left: .7rem;
+  }
 .wide tbody th, .wide thead th:first-child { position: sticky; left: 0; background: var(--paper);
-  max-width: 7.5rem; white-space: normal; overflow-wrap: anywhere; } }
+  max-width: 8.5rem; white-space: normal; overflow-wrap: break-word; min-width: 5rem; } }
 @media print { :root { color-scheme: light; --paper: #fff; --text: #000; --soft: #444; --line: #bbb;
   --tint: #f4f4f4; }
 body { max-width: none; margin: 0; font-size: 10pt; }
