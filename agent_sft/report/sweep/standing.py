@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from agent_sft.report.numbers import counted, duration
+from agent_sft.report.numbers import counted, duration, moment
 from agent_sft.report.sweep.facts import SweepFacts
 from agent_sft.report.sweep.scores import Scores
 
@@ -17,7 +17,7 @@ def standing(facts: SweepFacts) -> list[str]:
     seconds = sum(one.seconds for one in record.jobs)
     gpu_hours = sum(one.gpu_seconds for one in record.jobs) / 3600
     lines = [
-        f"finished {record.finished}" if record.finished else f"not finished, as of {record.updated}",
+        f"finished {moment(record.finished)}" if record.finished else f"not finished, as of {moment(record.updated)}",
         f"{states['done']} of {counted(len(facts.variants), 'variant')} done",
     ]
     if seconds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from agent_sft.evals.comparison import SURE, Comparison
 from agent_sft.evals.seeds import GroupEstimate
@@ -40,7 +40,7 @@ def variants_table(facts: SweepFacts, scores: Sequence[Scores]) -> Table:
     for other in facts.record.evaluators[1:]:
         columns.append(_other(facts, other, scores))
     columns += [
-        ("answer tokens", [_estimate(summary, "output tokens") for summary in summaries]),
+        ("answer tokens", [_estimate(summary, "output tokens").partition(" ")[0] for summary in summaries]),
         ("tokens trained", [_whole(one.training.tokens if one.training else None) for one in facts.variants]),
         ("time", [duration(one.seconds) if one.seconds else NONE for one in facts.variants]),
         ("GPU-hours", [f"{one.gpu_hours:.2f}" if one.gpu_hours else NONE for one in facts.variants]),
@@ -50,7 +50,9 @@ def variants_table(facts: SweepFacts, scores: Sequence[Scores]) -> Table:
     columns = [
         (title, cells)
         for title, cells in columns
-        if any(cell != NONE for cell in cells) and not (title == "state" and finished)
+        if any(cell != NONE for cell in cells)
+        and not (title == "state" and finished)
+        and cells != [one.record.name for one in facts.variants]
     ]
     notes = ["score [95 % interval over tasks], of each model by itself"]
     if lead is not None and lead.floor is not None:
@@ -88,7 +90,7 @@ def groups_table(scores: Scores) -> Table:
         rows.append([label, *(value_and_ends(one.estimate) for one in part.estimates)])
     return Table(
         title=f"Scores by {scores.evaluator}",
-        columns=["", *(one.name for one in scores.settings)],
+        columns=["measure, tasks", *(one.name for one in scores.settings)],
         rows=rows,
         notes=[_interval_note(scores)],
     )
@@ -122,7 +124,7 @@ def comparison_table(scores: Scores, part: Part) -> Table | None:
         title=f"{part.measure}{where} against {found.baseline}",
         columns=columns,
         rows=rows,
-        notes=[*_trend_note(scores, part, found), *found.notes],
+        notes=[*_comparison_notes(part, found), *found.notes],
     )
 
 
@@ -143,7 +145,7 @@ def trends_table(scores: Scores) -> Table | None:
     name, unit = unit_of(scores.varied)
     return Table(
         title=f"The trend with {name}",
-        columns=["", f"change per {unit or 'unit'}", "p", "p, Holm", "verdict"],
+        columns=["measure, tasks", f"change per {unit or 'unit'}", "p", "p, Holm", "verdict"],
         rows=rows,
         notes=["the mean over tasks of each task's least-squares slope; Holm's correction is over the families"],
     )
@@ -210,7 +212,9 @@ def data_table(facts: SweepFacts) -> Table | None:
         rows.append([one.record.name, files or NONE, fates or NONE, steps])
     if not rows:
         return None
-    return Table(title="Data", columns=["variant", "files and digests", "rows", "changed by"], rows=rows)
+    return Table(
+        title="What each training read", columns=["variant", "files and digests", "rows", "changed by"], rows=rows
+    )
 
 
 def jobs_table(facts: SweepFacts) -> Table:
@@ -220,7 +224,11 @@ def jobs_table(facts: SweepFacts) -> Table:
         time = duration(job.seconds) if job.seconds else NONE
         told = [job.state, f"{job.attempts}", time, ", ".join(job.devices) or NONE]
         rows.append([job.id, *told, shlex.join(job.command) or NONE])
-    return Table(title="Jobs", columns=["job", "state", "tries", "time", "on", "command"], rows=rows)
+    return Table(
+        title="Each job, with the command that runs it by itself",
+        columns=["job", "state", "tries", "time", "on", "command"],
+        rows=rows,
+    )
 
 
 def made_with_table(facts: SweepFacts) -> Table:
@@ -235,7 +243,7 @@ def made_with_table(facts: SweepFacts) -> Table:
         ["GPUs", ", ".join(map(str, gpus)) or "none"],
         *([name, version] for name, version in sorted(facts.record.versions.items())),
     ]
-    return Table(title="Machine and versions", columns=["", ""], rows=rows)
+    return Table(title="Where it ran, and with what", columns=["", ""], rows=rows)
 
 
 def value_and_ends(one: Estimate) -> str:
@@ -260,12 +268,18 @@ def _interval_note(scores: Scores) -> str:
     return f"[95 % interval over {over}]; {counted(scores.tasks, 'task')} × {counted(scores.trials, 'trial')}"
 
 
-def _trend_note(scores: Scores, part: Part, found: Comparison) -> Iterable[str]:
-    if part.family is not None or found.seeds > 1:
-        return
+def _comparison_notes(part: Part, found: Comparison) -> Iterator[str]:
     least = [one.detectable for one in found.differences if one.detectable is not None]
-    if least:
+    if least and part.family is None and found.seeds == 1:
         yield f"with {counted(found.tasks, 'task')}, differences from {min(least):.3f} on are found four times in five"
+    if found.seeds > 1 and any(one.tasks_needed is None and abs(one.value) > 1e-12 for one in found.differences):
+        yield "no number of tasks tells what the seeds leave open: that takes more training seeds"
+    told = [one for one in found.differences if one.verdict != "cannot tell" and one.low is not None]
+    if any((one.low or 0.0) <= 0 <= (one.high or 0.0) for one in told):
+        yield (
+            "an interval that reaches 0 beside a small p: it is put together from those of both variants, and so wider "
+            "than need be where one of them solves next to all tasks or none; the verdict is by p"
+        )
 
 
 def _signed_ends(low: float | None, high: float | None, places: int = 3) -> str:

@@ -40,13 +40,12 @@ def write_report(folder: Path, *, viewer: bool = False) -> Path:
     facts = read_sweep(folder)
     scores = read_scores(facts)
     place = folder / REPORT
-    if viewer:
-        make_viewer(facts, place / VIEWER)
+    why_not = make_viewer(facts, place / VIEWER) if viewer else None
     bundled = (place / VIEWER / PAGE).is_file()
     write_atomic(place / FILES["markdown"], as_markdown(facts, scores))
     write_atomic(place / FILES["json"], as_json(facts, scores))
     write_atomic(place / FILES["csv"], as_csv(facts))
-    write_atomic(place / PAGE, sweep_page(facts, scores, viewer=bundled))
+    write_atomic(place / PAGE, sweep_page(facts, scores, viewer=bundled, why_not=why_not))
     return place / PAGE
 
 
