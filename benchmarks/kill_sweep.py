@@ -33,6 +33,8 @@ MOMENTS = {"driver": 30.0, "trainer": 12.0, "server": 15.0, "scorer": 20.0}
 """Seconds from when a part is first seen, within which it is killed."""
 MARKS = {"trainer": "inside/train.py", "server": "vllm.entrypoints", "scorer": "agent_sft.sweep.scoring"}
 GONE_SECONDS = 15.0
+AT_MOST = 4
+"""Kills of one sweep, which then ends undisturbed."""
 
 
 def main() -> None:
@@ -141,11 +143,11 @@ class Kills:
         print(f"all {self._sweeps} ended with the {len(expected)} numbers of the undisturbed one; nothing was left")
 
     def _one(self, sweep: Sweep, before: int) -> int:
-        """Kill parts of one sweep until it ends in spite of it or there were enough; return how many."""
+        """Kill parts of one sweep until there were enough, let it end, and return how many there were."""
         kills = 0
         targets = ["driver", "trainer", *(["server", "scorer"] if self._serve else [])]
         driver = sweep.start()
-        while before + kills < self._count and driver.poll() is None:
+        while kills < AT_MOST and before + kills < self._count and driver.poll() is None:
             target = targets[(before + kills) % len(targets)]
             victim = self._victim(driver, target)
             if victim is None:
