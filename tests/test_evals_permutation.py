@@ -90,8 +90,8 @@ def test_many_variants_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [tuple(Fraction(int(v), 4) for v in generator.integers(0, 5, 4)) for _ in range(8)]
     weights = [Fraction(w) for w in (-3, -1, 1, 3)]
     exact = permutation_p(rows, weights)
-    monkeypatch.setattr(permutation, "MAX_ORDERS", 10)
+    monkeypatch.setattr(permutation, "MAX_WORK", 10)
     assert permutation_p(rows, weights) == pytest.approx(exact, abs=0.01)
-    monkeypatch.setattr(permutation, "MAX_ORDERS", 720)
+    monkeypatch.undo()
     monkeypatch.setattr(permutation, "MAX_GRID", 10)
     assert permutation_p(rows, weights) == pytest.approx(exact, abs=0.01)

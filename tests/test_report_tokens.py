@@ -70,7 +70,7 @@ def test_the_page_holds_every_token_with_its_id() -> None:
 def test_a_page_fetches_nothing_and_escapes_its_title() -> None:
     text = page("a < b", [table(("name", "count"), [("<i>", "1")])])
     assert "<h1>a &lt; b</h1>" in text
-    assert "<td>&lt;i&gt;</td>" in text
+    assert '<th scope="row">&lt;i&gt;</th>' in text
     assert "http" not in text
     assert "<script" not in text
 
@@ -88,4 +88,4 @@ def test_pages_are_dark_on_light_and_fit_a_telephone() -> None:
 
 def test_a_block_has_a_heading_and_escapes_it() -> None:
     assert columns([section("a < b", table((), [("x", "1")]))]).count("<h2>a &lt; b</h2>") == 1
-    assert "<th>" not in table((), [("x", "1")])
+    assert "<thead>" not in table((), [("x", "1")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -135,6 +134,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     import yaml
 
+    from agent_sft.config.yaml_files import as_number
     from agent_sft.errors import UserError
 
     key, equals, value = text.partition("=")
@@ -144,7 +144,4 @@ def parse_setting(text: str) -> tuple[str, Any]:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise UserError(f"the value of {key} is not YAML: {value}", where="--set") from error
-    if isinstance(parsed, str):
-        with contextlib.suppress(ValueError):
-            parsed = float(parsed)  # YAML 1.1 reads 1e-5, without a point, as text
-    return key.strip(), parsed
+    return key.strip(), as_number(parsed)

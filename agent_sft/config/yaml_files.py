@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,14 +41,20 @@ def read_mapping(path: Path, holds: str) -> dict[str, Any]:
     return content
 
 
-def validated(path: Path, content: dict[str, Any], model: type[Model], inner: type[BaseModel] | None = None) -> Model:
+def validated(
+    path: Path | str,
+    content: dict[str, Any],
+    model: type[Model],
+    inner: type[BaseModel] | Mapping[str, type[BaseModel]] | None = None,
+) -> Model:
     """Validate what a file holds.
 
     Args:
-        path: the file.
+        path: the file, or what else the content came from, as messages say it.
         content: what was read from it.
         model: what it must be.
-        inner: the model of the entries of its lists, whose keys may be misspelt too.
+        inner: the model of the entries of its lists, whose keys may be misspelt too; by the list's key where it has
+            several.
 
     Raises:
         UserError: naming the key and what is wrong with it, with the nearest known one.
@@ -57,7 +65,16 @@ def validated(path: Path, content: dict[str, Any], model: type[Model], inner: ty
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        known = (inner or model).model_fields if len(first["loc"]) > 1 else model.model_fields
+        within = inner.get(str(first["loc"][0])) if isinstance(inner, Mapping) else inner
+        known = (within or model).model_fields if len(first["loc"]) > 1 else model.model_fields
         hint = nearest(str(first["loc"][-1]), known) if first["type"] == "extra_forbidden" else ""
         what = f"{place}: {message[:1].lower()}{message[1:]}"
         raise UserError(what, where=str(path), fix=hint or None) from error
+
+
+def as_number(value: Any) -> Any:
+    """Return a number where a text is one that YAML 1.1 reads as text: `1e-5`, without a point."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value

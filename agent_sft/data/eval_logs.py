@@ -8,7 +8,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,23 @@ def read_eval_log(path: Path) -> Iterator[tuple[int, Any]]:
             raise UserError("holds no samples", where=str(path), fix="give the log of a run that did some")
         for number, name in enumerate(samples, start=1):
             yield number, {"sample": _read(path, log, name), "eval": about}
+
+
+def read_samples(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the names and the samples of a log, `samples/ID_epoch_N.json` each, in the form of `read_eval_log`.
+
+    Names that the log does not have are passed over.
+
+    Raises:
+        UserError: the log, or one of these samples, is damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        raise UserError("is no log of Inspect, which is a zip file, or it is cut off", where=str(path))
+    with zipfile.ZipFile(path) as log:
+        there = frozenset(log.namelist())
+        for name in names:
+            if name in there:
+                yield name, {"sample": _read(path, log, name)}
 
 
 def _in_order(name: str) -> list[Any]:

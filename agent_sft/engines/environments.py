@@ -14,7 +14,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -128,9 +129,20 @@ def is_made(name: str) -> bool:
 def engine_versions(python: Path, distributions: Sequence[str]) -> dict[str, str | None]:
     """Return the installed version of each distribution, None where it is missing, without importing any.
 
+    Asked once in a process, and again when something was installed since.
+
     Raises:
         WorkFailed: this Python does not run.
     """
+    places = (python, *python.parent.parent.glob("lib/python3*/site-packages"))
+    installed = tuple(place.stat().st_mtime_ns for place in places if place.exists())
+    return dict(_engine_versions(python, tuple(distributions), installed))
+
+
+@cache
+def _engine_versions(
+    python: Path, distributions: tuple[str, ...], _installed: tuple[int, ...]
+) -> Mapping[str, str | None]:
     try:
         done = subprocess.run([python, "-c", _VERSIONS, *distributions], capture_output=True, check=False)
     except OSError as error:

@@ -11,12 +11,11 @@ import msgspec
 import numpy as np
 
 from agent_sft.errors import UserError
-from agent_sft.evals.comparability import disagreements, of_family, tasks_of
 from agent_sft.evals.intervals import contrast_interval
-from agent_sft.evals.outcomes import FIRST, outcomes, parse_measure
+from agent_sft.evals.outcomes import FIRST
+from agent_sft.evals.pairing import paired
 from agent_sft.evals.permutation import permutation_p
 from agent_sft.evals.power import detectable, tasks_needed
-from agent_sft.evals.results import failed, missing, read_results
 
 SURE = 0.05
 """A difference counts as told when its p-value, corrected, is below this."""
@@ -68,6 +67,10 @@ class Trend(msgspec.Struct, frozen=True, kw_only=True):
     p: float
     """Of the permutation within tasks, two-sided."""
     verdict: Literal["rises", "falls", "cannot tell"]
+    tasks_needed: int | None = None
+    """How many tasks would tell this slope with 80 % power; None where no number of tasks would."""
+    detectable: float | None = None
+    """The smallest slope that these tasks tell with 80 % power."""
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +84,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     differences: list[Difference]
     trend: Trend | None
     notes: list[str]
+    seeds: int = 1
+    """Training seeds of each variant that intervals and p-values are over, beside the tasks."""
 
 
 def compare(
@@ -113,35 +118,11 @@ def compare(
         raise UserError(f"names {len(order)} settings for {len(names)} evaluations", where="--order")
     if order is not None and len(set(order)) < 2:
         raise UserError("all settings are the same", where="--order", fix="name each evaluation's own, in their order")
-    read = [read_results(folder) for folder in folders]
-    evaluations = [evaluation for evaluation, _ in read]
-    notes = disagreements(names, evaluations, despite_differences)
-    tasks = tasks_of(names, evaluations, common_tasks, notes)
-    if family is not None:
-        tasks = of_family(tasks, family, read)
-    what = parse_measure(measure)
-    fewest = min(evaluation.trials for evaluation in evaluations)
-    if what.k > fewest:
-        fix = f"choose K up to {fewest}, or run more trials"
-        raise UserError(
-            f"{what} needs {what.k} trials of each task, and there are {fewest}", where="--measure", fix=fix
-        )
-    for name, (evaluation, trials) in zip(names, read, strict=True):
-        lacking = len(missing(evaluation, trials)) + len(failed(trials))
-        if lacking:
-            notes.append(f"{lacking:,} of the {len(evaluation.places):,} trials of {name} have no score")
-    values = [{one.task: what.of(one) for one in outcomes(*pair)} for pair in read]
-    rows = [[found[task] for found in values] for task in tasks]
-    whole = [(task, row) for task, row in zip(tasks, rows, strict=True) if None not in row]
-    if len(whole) < len(tasks):
-        count = f"{len(tasks) - len(whole):,} of {len(tasks):,} tasks are"
-        notes.append(f"{count} left out: in one evaluation or another too few of their trials have a score")
-    if not whole:
-        raise UserError("no task has a score in all of the evaluations", fix="finish them: the same command again")
-    table = [[value for value in row if value is not None] for _, row in whole]
-    kept = [task for task, _ in whole]
+    evaluations, kept, table, what, notes = paired(
+        names, measure=measure, family=family, common_tasks=common_tasks, despite_differences=despite_differences
+    )
     array = np.array(table, dtype=float)
-    differences = _holm(
+    differences = corrected(
         [_difference(name, first, column, kept, table, array) for column, name in enumerate(names) if column != first]
     )
     if len(kept) == 1:
@@ -217,23 +198,31 @@ def _difference(
     )
 
 
-def _holm(differences: list[Difference]) -> list[Difference]:
-    corrected = holm([one.p for one in differences])
+def corrected(differences: list[Difference]) -> list[Difference]:
+    """Return the differences with Holm's p-values, and the verdicts that follow from them."""
+    p_values = holm([one.p for one in differences])
     told = []
-    for one, p in zip(differences, corrected, strict=True):
+    for one, p in zip(differences, p_values, strict=True):
         verdict: Verdict = "cannot tell" if p >= SURE else "better" if one.value > 0 else "worse"
         told.append(msgspec.structs.replace(one, p_corrected=p, verdict=verdict))
     return told
 
 
-def _trend(table: list[list[Fraction | float]], array: np.ndarray, order: Sequence[Fraction]) -> Trend:
-    """Return the mean slope: least squares in each task is the contrast (s - mean s) / sum (s - mean s)^2."""
+def slope_weights(order: Sequence[Fraction]) -> list[Fraction]:
+    """Return the weights whose sum is a least-squares slope: (s - mean s) / sum (s - mean s)^2."""
     middle = sum(order, Fraction(0)) / len(order)
     spread = sum((setting - middle) ** 2 for setting in order)
-    weights = [(setting - middle) / spread for setting in order]
+    return [(setting - middle) / spread for setting in order]
+
+
+def _trend(table: list[list[Fraction | float]], array: np.ndarray, order: Sequence[Fraction]) -> Trend:
+    """Return the mean slope over tasks."""
+    weights = slope_weights(order)
     floats = [float(weight) for weight in weights]
     interval = contrast_interval(array, floats)
-    slope = float(array.mean(axis=0) @ np.array(floats))
+    slopes = array @ np.array(floats)
+    slope = float(slopes.mean())
+    deviation = float(slopes.std(ddof=1)) if len(slopes) > 1 else 0.0
     p = permutation_p(table, weights)
     return Trend(
         slope=slope,
@@ -241,4 +230,6 @@ def _trend(table: list[list[Fraction | float]], array: np.ndarray, order: Sequen
         high=interval.high if interval else None,
         p=p,
         verdict="cannot tell" if p >= SURE else "rises" if slope > 0 else "falls",
+        tasks_needed=tasks_needed(slope, deviation) if len(slopes) > 1 else None,
+        detectable=detectable(deviation, len(slopes)),
     )

@@ -14,21 +14,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import permutations
 from math import gcd, lcm, prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 DRAWS = 100_000
 SEED = 0
 """Of the orders that are drawn: the same results give the same p-value."""
 
-MAX_ORDERS = 720
-"""Orders of one task's results that are listed."""
+MAX_WORK = 50_000_000
+"""Additions that finding the chances of the single tasks' sums may take."""
 MAX_GRID = 500_000
 """Whole numbers between the smallest and the largest sum."""
 
 Number = Fraction | float
+Array = NDArray[np.float64]
 
 
 def permutation_p(results: Sequence[Sequence[Number]], weights: Sequence[Fraction]) -> float:
@@ -49,8 +50,6 @@ def _exact(results: list[Sequence[Number]], weights: Sequence[Fraction]) -> floa
     rows = [[value for value in row if isinstance(value, Fraction)] for row in results]
     if any(len(row) != len(weights) for row in rows):
         return None
-    if prod(range(1, len(weights) + 1)) > MAX_ORDERS:
-        return None
     scale = lcm(*(value.denominator for row in rows for value in row))
     grid = [tuple(int(value * scale) for value in row) for row in rows]
     weight_scale = lcm(*(weight.denominator for weight in weights))
@@ -59,22 +58,54 @@ def _exact(results: list[Sequence[Number]], weights: Sequence[Fraction]) -> floa
     whole = [weight // divisor for weight in whole]
     seen = abs(sum(_weighted(row, whole) for row in grid))
     patterns = Counter(tuple(sorted(row)) for row in grid)
-    sums = {pattern: Counter(_weighted(order, whole) for order in permutations(pattern)) for pattern in patterns}
-    spans = {pattern: max(counted) - min(counted) for pattern, counted in sums.items()}
-    if sum(spans[pattern] * times for pattern, times in patterns.items()) > MAX_GRID:
+    ordered = sorted(whole)
+    ends = {pattern: (_weighted(pattern, ordered[::-1]), _weighted(pattern, ordered)) for pattern in patterns}
+    if sum((ends[pattern][1] - ends[pattern][0]) * times for pattern, times in patterns.items()) > MAX_GRID:
+        return None
+    if sum(_steps(pattern) * (ends[pattern][1] - ends[pattern][0] + 1) for pattern in patterns) > MAX_WORK:
         return None
     chances, lowest = np.ones(1), 0
     for pattern, times in patterns.items():
-        counted = sums[pattern]
-        first = min(counted)
-        single = np.zeros(spans[pattern] + 1)
-        for value, count in counted.items():
-            single[value - first] = count / counted.total()
+        single = _chances(pattern, whole, *ends[pattern])
         for _ in range(times):
             chances = np.convolve(chances, single)
-            lowest += first
+            lowest += ends[pattern][0]
     values = np.arange(lowest, lowest + len(chances))
     return min(1.0, float(chances[np.abs(values) >= seen].sum()))
+
+
+def _steps(pattern: tuple[int, ...]) -> int:
+    """Return how many sums of sums `_chances` makes for a task's results."""
+    counts = Counter(pattern).values()
+    return prod(count + 1 for count in counts) * len(counts)
+
+
+def _chances(pattern: tuple[int, ...], weights: Sequence[int], lowest: int, highest: int) -> Array:
+    """Return how likely each weighted sum from `lowest` to `highest` is, over all orders of a task's results.
+
+    Results that are equal make orders that are equal, so what is followed from weight to weight is how many of each
+    value are left, not which. The least result times the weights is taken off at first: sums then never go below 0.
+    """
+    values = sorted(set(pattern))
+    least = [min(weight * value for value in values) for weight in weights]
+    size = sum(max(weight * value for value in values) - low for weight, low in zip(weights, least, strict=True)) + 1
+    start = np.zeros(size)
+    start[0] = 1.0
+    states = {tuple(pattern.count(value) for value in values): start}
+    for weight, low in zip(weights, least, strict=True):
+        following: dict[tuple[int, ...], Array] = {}
+        for left, ways in states.items():
+            for index, value in enumerate(values):
+                if left[index]:
+                    state = (*left[:index], left[index] - 1, *left[index + 1 :])
+                    shift = weight * value - low
+                    made = following.setdefault(state, np.zeros(size))
+                    made[shift:] += ways[: size - shift]
+        states = following
+    (ways,) = states.values()
+    first = lowest - sum(least)
+    chances: Array = ways[first : first + highest - lowest + 1] / ways.sum()
+    return chances
 
 
 def _weighted(row: Sequence[int], weights: Sequence[int]) -> int:

@@ -13,6 +13,7 @@ import orjson
 from agent_sft.evals.comparison import Comparison, Difference, Trend
 from agent_sft.evals.outcomes import FIRST, SCORE
 from agent_sft.evals.statistics import VIOLATING, Estimate, Summary
+from agent_sft.report.numbers import counted, p_value
 from agent_sft.report.tables import Table, comma_separated, markdown, terminal
 
 Format = Literal["table", "json", "csv", "markdown"]
@@ -24,7 +25,7 @@ def show_summaries(summaries: Sequence[Summary], shape: Format) -> str:
     if shape == "json":
         return _json([msgspec.to_builtins(summary) for summary in summaries])
     if shape == "csv":
-        return comma_separated([row for summary in summaries for row in _summary_rows(summary)])
+        return comma_separated([row for summary in summaries for row in summary_rows(summary)])
     return _written([table for summary in summaries for table in _summary_tables(summary)], shape)
 
 
@@ -54,7 +55,7 @@ def _summary_tables(summary: Summary) -> list[Table]:
     if overall.violations is not None:
         notes.append(f"violations of the policy: {overall.violations:,}")
     measured = Table(
-        title=f"{head}, {_counted(len(evaluation.tasks), 'task')} x {_counted(evaluation.trials, 'trial')}{user}",
+        title=f"{head}, {counted(len(evaluation.tasks), 'task')} x {counted(evaluation.trials, 'trial')}{user}",
         columns=["mean over tasks", "", "95 % interval", "tasks"],
         rows=[[one.measure, _value(one), _ends(one), f"{one.tasks:,}"] for one in overall.estimates],
         notes=[*notes, *summary.notes],
@@ -76,7 +77,8 @@ def _family_table(summary: Summary) -> Table:
     return Table(title="by family", columns=["", "tasks", "scored trials", *columns], rows=rows)
 
 
-def _summary_rows(summary: Summary) -> list[dict[str, Any]]:
+def summary_rows(summary: Summary) -> list[dict[str, Any]]:
+    """Return an evaluation as rows: one for each measure, of all tasks and of each family."""
     return [
         {
             "folder": summary.folder,
@@ -107,16 +109,16 @@ def _comparison_table(comparison: Comparison) -> Table:
             rows.append([*cells, "baseline", *[""] * (len(columns) - 2)])
             continue
         counts = [f"{len(one.gained):,}", f"{len(one.lost):,}"]
-        rows.append([*cells, f"{one.value:+.3f}", _ends(one, "+"), _p(one.p_corrected), *counts, one.verdict])
+        rows.append([*cells, f"{one.value:+.3f}", _ends(one, "+"), p_value(one.p_corrected), *counts, one.verdict])
         if one.low is not None:
             notes.append(_power(name, one, comparison.tasks))
     trend = comparison.trend
     if trend is not None:
         ends = "" if trend.low is None else f" {_ends(trend, '+')}"
-        notes.insert(0, f"trend: {trend.verdict}, {trend.slope:+.3g}{ends} a unit of the setting, p {_p(trend.p)}")
+        notes.insert(0, f"trend: {trend.verdict}, {trend.slope:+.3g}{ends} a unit of the setting, p {p_value(trend.p)}")
     family = f" of the family {comparison.family}" if comparison.family is not None else ""
     return Table(
-        title=f"{comparison.measure} on the same {_counted(comparison.tasks, 'task')}{family}",
+        title=f"{comparison.measure} on the same {counted(comparison.tasks, 'task')}{family}",
         columns=[*columns, "verdict"],
         rows=rows,
         notes=[*notes, *comparison.notes],
@@ -160,11 +162,3 @@ def _ends(one: Estimate | Difference | Trend | None, sign: str = "") -> str:
         return "-"
     shape = f"{sign},.1f" if isinstance(one, Estimate) and one.unit == "number" else f"{sign}.3f"
     return f"[{one.low:{shape}}, {one.high:{shape}}]"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""A page of one HTML file: no scripts, nothing fetched, dark on light, from the width of a telephone up.
+"""A page of one HTML file: nothing fetched, no scripts needed, dark on light, from the width of a telephone up.
 
 Colours are those of Okabe and Ito, which people tell apart whatever colours they see; none of them stands alone.
 """
@@ -19,7 +19,7 @@ h1, h2, p, td, th { overflow-wrap: anywhere; }
 section { break-inside: avoid; padding-bottom: 1.5rem; } .columns h2 { margin-top: 0; }
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; width: 100%; }
 td, th { padding: .2rem .4rem; text-align: right; border-bottom: 1px solid var(--line); font-weight: normal; }
-th { color: var(--soft); } td:first-child, th:first-child { text-align: left; }
+thead th { color: var(--soft); } td:first-child, th:first-child { text-align: left; }
 pre { font: 14px/1.8 ui-monospace, "DejaVu Sans Mono", monospace; white-space: pre-wrap; overflow-wrap: anywhere;
       border: 1px solid var(--line); border-radius: 6px; padding: .8rem; }
 .o { background: var(--plain-other); } .l { background: var(--loss); border-bottom: 2px solid var(--bar); }
@@ -35,19 +35,34 @@ svg line { stroke: var(--line); } .mark line { stroke: var(--text); stroke-width
 """
 
 
-def page(title: str, body: Sequence[str]) -> str:
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def text(value: str) -> str:
+    """Return a text as HTML; what is HTML already stays as it is."""
+    return value if isinstance(value, Markup) else escape(value)
+
+
+def page(title: str, body: Sequence[str], *, foot: str = "", style: str = "", script: str = "") -> str:
     """Return a whole HTML document.
 
     Args:
         title: as text.
         body: HTML, one block an element.
+        foot: HTML that stands below the content.
+        style: CSS beside that of all pages.
+        script: JavaScript; the page must tell everything without it.
     """
     fits = '<meta name="viewport" content="width=device-width, initial-scale=1">'
     head = f'<meta charset="utf-8">{fits}<title>{escape(title)}</title>'
     content = "\n".join(body)
+    end = f"<script>{script}</script>\n" if script else ""
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}<style>{STYLE}</style></head>\n'
-        f"<body>\n<h1>{escape(title)}</h1>\n{content}\n</body>\n</html>\n"
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}<style>{STYLE}{style}</style></head>\n'
+        f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{content}\n</main>\n{foot}{end}</body>\n</html>\n"
     )
 
 
@@ -66,8 +81,21 @@ def columns(blocks: Sequence[str]) -> str:
     return '<div class="columns">\n' + "\n".join(blocks) + "\n</div>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return an HTML table; the first column is the one that names its row. Without a header it has none."""
-    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in header) + "</tr>"] if header else []
-    lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None) -> str:
+    """Return an HTML table; the first column is the one that names its row. Without a header it has none.
+
+    With a caption it can be scrolled sideways where it is wider than the page. Cells are text, or `Markup`.
+    """
+    head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in header)
+    lines = [f"<thead><tr>{head}</tr></thead>"] if header else []
+    lines += [
+        f'<tr><th scope="row">{text(row[0])}</th>' + "".join(f"<td>{text(cell)}</td>" for cell in row[1:]) + "</tr>"
+        for row in rows
+    ]
+    if caption is None:
+        return "<table>\n" + "\n".join(lines) + "\n</table>"
+    label = escape(caption, quote=True)
+    return (
+        f'<div class="wide" role="region" tabindex="0" aria-label="{label}"><table>\n'
+        f"<caption>{escape(caption)}</caption>\n" + "\n".join(lines) + "\n</table></div>"
+    )

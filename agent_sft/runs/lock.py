@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,15 @@ CLEANUP_SECONDS = 10.0
 
 
 @contextmanager
-def run_lock(path: Path) -> Iterator[int]:
+def run_lock(path: Path, fix: str = "wait for it to end, stop it, or choose another --output-dir") -> Iterator[int]:
     """Hold the lock file `path`; yield its descriptor, for children that must be gone before it is free.
 
     The lock is the kernel's: it ends with its holder, so there is nothing to clean up after a crash. The
     file's content only says who holds it.
+
+    Args:
+        path: the lock file, made if it is missing.
+        fix: what the user is told to do when somebody else holds it.
 
     Raises:
         UserError: another living process holds it, or the file cannot be written.
@@ -38,11 +43,53 @@ def run_lock(path: Path) -> Iterator[int]:
     except OSError as error:
         raise unwritable(path, error) from error
     try:
-        _acquire(descriptor, path)
+        _acquire(descriptor, path, fix)
         _write_holder(descriptor, path)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock."""
+
+    pid: int
+    started: float
+    """When the process was started, which tells it from a later one with the same id."""
+    host: str
+    command: str
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether somebody holds a lock, a dead process's children that are being ended included."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder(path: Path) -> Holder | None:
+    """Return the living process that holds a lock; None where nobody does, or its holder has died.
+
+    Of a process on another machine, that the lock is held is all that can be known.
+    """
+    if not is_held(path):
+        return None
+    try:
+        value = orjson.loads(path.read_bytes())
+        known = Holder(int(value["pid"]), float(value["started"]), str(value["host"]), str(value["command"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    here = known.host == socket.gethostname()
+    return known if not here or is_alive(known.pid, known.started) else None
 
 
 def _write_holder(descriptor: int, path: Path) -> None:
@@ -59,7 +106,7 @@ def _write_holder(descriptor: int, path: Path) -> None:
         raise unwritable(path, error) from error
 
 
-def _acquire(descriptor: int, path: Path) -> None:
+def _acquire(descriptor: int, path: Path, fix: str) -> None:
     deadline = time.monotonic() + CLEANUP_SECONDS
     while True:
         try:
@@ -76,7 +123,7 @@ def _acquire(descriptor: int, path: Path) -> None:
                     f"this run is held by process {holder.get('pid', 'unknown')} on {holder.get('host', 'unknown')}"
                     f" ({holder.get('command', 'unknown command')})",
                     where=str(path.parent),
-                    fix="wait for it to end, stop it, or choose another --output-dir",
+                    fix=fix,
                 ) from None
             time.sleep(0.05)
 

@@ -16,15 +16,15 @@ from agent_sft.config.serve import ServeRequest
 from agent_sft.engines.model_files import ModelFiles
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed, nearest
-from agent_sft.evals.results import EVALUATION, RESULTS, Evaluation, Trial, failed, missing, read_results
+from agent_sft.evals.results import EVALUATION, RESULTS, Evaluation, Place, Trial, failed, missing, read_results
 from agent_sft.files import write_atomic
 from agent_sft.runs.directory import RunDirectory, check_is_directory
 from agent_sft.runs.processes import StopSignal
 from agent_sft.stages.evaluators.contract import EvalRun, Evaluator
 from agent_sft.stages.evaluators.customer import is_address, model_at
 from agent_sft.stages.evaluators.registry import make_evaluator
-from agent_sft.stages.reporting import EvaluationReporter
-from agent_sft.stages.serving import serve
+from agent_sft.stages.reporting import EvaluationReporter, Quiet
+from agent_sft.stages.serving import Server, serve
 from agent_sft.stages.serving_plan import local_model
 
 CONFIG = "eval.yaml"
@@ -62,7 +62,7 @@ def evaluate(
     only_failed: bool = False,
     fresh: bool = False,
 ) -> Outcome:
-    """Run an evaluation, going on where an earlier run of the same one ended.
+    """Run an evaluation, going on where an earlier run of the same one ended; its model is served where it must be.
 
     Args:
         config: what to evaluate, on what, and how.
@@ -76,25 +76,91 @@ def evaluate(
         WorkFailed: trials could not be run; those that were stay.
         Interrupted: the user stopped it.
     """
-    check_is_directory(config.out)
-    evaluator = make_evaluator(config.evaluator, config.params, where="--evaluator")
-    run = _run(config, reporter, stop)
-    if only_failed:
-        run = replace(run, only=frozenset(trial.place for trial in failed(read_results(config.out)[1])))
-    if only_failed and not run.only:
-        reporter.say("no trial failed: nothing to run again")
-        return outcome(config.out)
-    evaluator.check(run)
-    if fresh:
-        set_aside(config.out)
-    if Path(config.model).is_dir() and not evaluator.pending(unserved(local_model(config.model)), config.out, run):
-        reporter.say(f"finished already: {config.out}")
+    evaluator, run = _asked(config, reporter, stop, only_failed)
+    known = unserved(local_model(config.model)) if Path(config.model).is_dir() else None
+    if not _prepared(evaluator, run, config, known, only_failed=only_failed, fresh=fresh):
         return outcome(config.out)
     with _model(config, evaluator, run, stop) as (model, why_dead):
-        evaluator.pending(model, config.out, run)  # refuses another evaluation's folder before it is written to
-        _keep_options(config)
-        evaluator.run(model, config.out, replace(run, why_dead=why_dead))
-    return outcome(config.out)
+        return _evaluated(evaluator, replace(run, why_dead=why_dead), config, model)
+
+
+def evaluate_on(
+    server: Server | None,
+    model: ServedModel,
+    config: EvaluationConfig,
+    *,
+    reporter: EvaluationReporter,
+    stop: StopSignal,
+    only_failed: bool = False,
+    fresh: bool = False,
+) -> Outcome:
+    """Run an evaluation as `evaluate` does, of a model that is served already and goes on being served afterwards.
+
+    The same folder can be gone on with by either of them: an evaluation is known by its model's weights, wherever
+    they are served. That a server has exchanged its weights or loaded adapters makes no difference.
+
+    Args:
+        server: where the model is served, asked for its end when requests fail; None for somebody else's server.
+        model: one of those that are served there, as `Server.model`, `load_adapter` or `reload` gave it.
+        config: as for `evaluate`; `model` names what is served, so that a later run can serve it by itself, and
+            `serve` is left alone.
+        reporter: is told how it goes.
+        stop: signals that end it.
+        only_failed: run again only the trials whose infrastructure failed.
+        fresh: set what the folder holds aside and start over.
+
+    Raises:
+        UserError: the request is wrong, or `config.model` is a folder with other weights than those that are served.
+        WorkFailed: trials could not be run; those that were stay.
+        Interrupted: the user stopped it.
+    """
+    evaluator, run = _asked(config, reporter, stop, only_failed)
+    if Path(config.model).is_dir() and local_model(config.model).digest() != model.digest:
+        raise UserError(
+            f"these weights are not the ones that are served as '{model.name}' ({model.path or model.url})",
+            where=config.model,
+            fix="load or serve them first",
+        )
+    if not _prepared(evaluator, run, config, model, only_failed=only_failed, fresh=fresh):
+        return outcome(config.out)
+    if server is not None:
+        run = replace(run, why_dead=lambda: _why_dead(server))
+    return _evaluated(evaluator, run, config, model)
+
+
+def pending(config: EvaluationConfig) -> list[Place] | None:
+    """Return the trials that `evaluate` would run now: none where the evaluation is finished.
+
+    Starts no server, and an engine only to learn what a benchmark consists of that it never described before; a
+    tenth of a second otherwise.
+
+    Returns:
+        None where a server alone can tell whose weights it has: an address, or a name on the hub.
+
+    Raises:
+        UserError: the request is wrong, or the folder holds another evaluation.
+    """
+    if not Path(config.model).is_dir():
+        return None
+    evaluator, run = _asked(config, Quiet(), StopSignal(), only_failed=False)
+    return evaluator.pending(unserved(local_model(config.model)), config.out, run)
+
+
+def check_request(config: EvaluationConfig) -> None:
+    """Find what is wrong with a request before there is a model to evaluate.
+
+    Raises:
+        UserError: saying what, and what to do.
+        WorkFailed: the customer's server does not answer, or no environment can be made.
+    """
+    evaluator, run = _asked(config, Quiet(), StopSignal(), only_failed=False)
+    evaluator.check(run)
+
+
+def shown_commands(config: EvaluationConfig) -> list[list[str]]:
+    """Return the command lines of the engine that an evaluation will run, starting nothing; empty where it has none."""
+    evaluator, run = _asked(config, Quiet(), StopSignal(), only_failed=False)
+    return evaluator.shown(Path(config.model).name, config.out, run)
 
 
 def outcome(folder: Path) -> Outcome:
@@ -140,13 +206,13 @@ def kept_options(folder: Path) -> EvaluationConfig:
     return read_evaluation_config(path, {"out": folder})
 
 
-def _keep_options(config: EvaluationConfig) -> None:
-    options = config.model_dump(mode="json")
-    write_atomic(config.out / CONFIG, yaml.safe_dump(options, sort_keys=False, allow_unicode=True))
-
-
-def _run(config: EvaluationConfig, reporter: EvaluationReporter, stop: StopSignal) -> EvalRun:
-    return EvalRun(
+def _asked(
+    config: EvaluationConfig, reporter: EvaluationReporter, stop: StopSignal, only_failed: bool
+) -> tuple[Evaluator, EvalRun]:
+    """Return the evaluator and what it is asked to do."""
+    check_is_directory(config.out)
+    evaluator = make_evaluator(config.evaluator, config.params, where="--evaluator")
+    run = EvalRun(
         task=config.task,
         reporter=reporter,
         stop=stop,
@@ -160,7 +226,51 @@ def _run(config: EvaluationConfig, reporter: EvaluationReporter, stop: StopSigna
         max_tokens=config.max_tokens,
         seed=config.seed,
         limits=config.limits,
+        only=frozenset(trial.place for trial in failed(read_results(config.out)[1])) if only_failed else None,
     )
+    return evaluator, run
+
+
+def _prepared(
+    evaluator: Evaluator,
+    run: EvalRun,
+    config: EvaluationConfig,
+    known: ServedModel | None,
+    *,
+    only_failed: bool,
+    fresh: bool,
+) -> bool:
+    """Check the request; return whether there is anything to run.
+
+    Args:
+        evaluator: of the request.
+        run: the request.
+        config: the same, as the user gave it.
+        known: the model, where it is known before it is served.
+        only_failed: whether no other trials are wanted than those whose infrastructure failed.
+        fresh: whether to set what the folder holds aside; done once the request is known to be right.
+    """
+    if only_failed and not run.only:
+        run.reporter.say("no trial failed: nothing to run again")
+        return False
+    # Before the check, which asks the customer's server: what is finished needs it no more.
+    begun = known is not None and not fresh and (config.out / EVALUATION).is_file()
+    if known is not None and begun and not evaluator.pending(known, config.out, run):
+        evaluator.finish(config.out)
+        run.reporter.say(f"finished already: {config.out}")
+        return False
+    evaluator.check(run)
+    if fresh:
+        set_aside(config.out)
+    return True
+
+
+def _evaluated(evaluator: Evaluator, run: EvalRun, config: EvaluationConfig, model: ServedModel) -> Outcome:
+    evaluator.pending(model, config.out, run)  # refuses another evaluation's folder before it is written to
+    options = config.model_dump(mode="json")
+    write_atomic(config.out / CONFIG, yaml.safe_dump(options, sort_keys=False, allow_unicode=True))
+    evaluator.run(model, config.out, run)
+    return outcome(config.out)
 
 
 def unserved(model: ModelFiles) -> ServedModel:
@@ -178,7 +288,12 @@ def unserved(model: ModelFiles) -> ServedModel:
     )
 
 
-def _serve_request(config: EvaluationConfig) -> ServeRequest:
+def serve_request(config: EvaluationConfig) -> ServeRequest:
+    """Return how the model of an evaluation is to be served.
+
+    Raises:
+        UserError: an option is unknown or wrong.
+    """
     try:
         return ServeRequest.model_validate({"model": config.model, **config.serve})
     except ValidationError as error:
@@ -205,6 +320,10 @@ def _model(
     elif not evaluator.serves:
         yield unserved(local_model(config.model)), lambda: None
     else:
-        request = _serve_request(config)
+        request = serve_request(config)
         with serve(request, place=config.out / "server", stop=stop, reporter=run.reporter) as server:
-            yield server.model, lambda: None if server.alive() else server.why_dead()
+            yield server.model, lambda: _why_dead(server)
+
+
+def _why_dead(server: Server) -> str | None:
+    return None if server.alive() else server.why_dead()

@@ -122,16 +122,26 @@ class TrainingPlan:
         return Path(value) if isinstance(value, str) else None
 
 
-def build_plan(config: SFTConfig) -> TrainingPlan:
+def build_plan(
+    config: SFTConfig, *, gpus: tuple[Gpu, ...] | None = None, data_comes_later: bool = False
+) -> TrainingPlan:
     """Resolve a run's options and check all that can be checked without starting an engine.
+
+    Args:
+        config: the options.
+        gpus: those that it will see; None for those that are visible now.
+        data_comes_later: whether another command makes the data first: it is not looked at then.
 
     Raises:
         UserError: a setting is unknown, contradicts another, or cannot work.
     """
-    inputs = resolve_inputs([*config.input, *config.dataset], config.trajectory_dataset)
-    held_out = resolve_inputs([config.eval_dataset]) if config.eval_dataset is not None else ()
+    inputs: tuple[Input, ...] = ()
+    held_out: tuple[Input, ...] = ()
+    if not data_comes_later:
+        inputs = resolve_inputs([*config.input, *config.dataset], config.trajectory_dataset)
+        held_out = resolve_inputs([config.eval_dataset]) if config.eval_dataset is not None else ()
     theirs = read_user_yaml(config.config) if config.config else {}
-    gpus = visible_gpus()
+    gpus = visible_gpus() if gpus is None else gpus
     arguments, overrides = merge_user_yaml(config, option_arguments(config, precision=_precision(gpus)), theirs)
     output_dir = Path(str(arguments["output_dir"]))
     check_is_directory(output_dir)

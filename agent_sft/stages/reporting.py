@@ -61,3 +61,16 @@ class EvaluationReporter(Protocol):
 
     def progress_ended(self) -> None:
         """It ended, one way or another."""
+
+
+class Quiet:
+    """Takes what is said and says nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def progress(self, progress: EvaluationProgress | TrainingProgress) -> None:
+        """Show nothing."""
+
+    def progress_ended(self) -> None:
+        """Show nothing."""

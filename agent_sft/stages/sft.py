@@ -16,7 +16,7 @@ from agent_sft.engines.llamafactory.paths import plainly_named
 from agent_sft.engines.llamafactory.results import TrainingResult, read_result
 from agent_sft.errors import UserError
 from agent_sft.files import write_atomic
-from agent_sft.runs.directory import RunDirectory
+from agent_sft.runs.directory import RunDirectory, Stamp
 from agent_sft.runs.lock import run_lock
 from agent_sft.runs.processes import catch_signals
 from agent_sft.stages.base_model import make_base
@@ -30,6 +30,7 @@ from agent_sft.stages.plan import TrainingPlan, settings_yaml
 from agent_sft.stages.prepare import prepare, prepare_stage
 from agent_sft.stages.process import process, process_stage
 from agent_sft.stages.reporting import Reporter
+from agent_sft.stages.stage import Stage
 from agent_sft.stages.train import final_settings, finished_training, refuse_what_others_made, train, train_stage
 
 
@@ -115,23 +116,31 @@ def dry_run(plan: TrainingPlan) -> Iterator[str]:
     for one in (*plan.inputs, *plan.eval_inputs):
         what = "evaluation" if one in plan.eval_inputs else "rollouts" if one.is_rollouts else "input"
         yield f"{what}: {one.name} {one.digest}"
-    stages = [] if plan.config.skip_process else [process_stage(plan)]
-    if stages:
-        plan = with_held_out(plan, stages[0].finished(plan.run))
-    data = prepared = plan.run.stamp("prepare")
-    stages.append(prepare_stage(plan))
-    if prepared is not None and plan.trains_on_input:
-        stages.append(fit_stage(plan, prepared))
-        plan, data = fitted(plan, prepared) or (plan, prepared)
-        stages.append(ledger_stage(plan))
+    undecided, data, stages = _stages(plan)
+    plan = _decided(undecided, data) or undecided
     if plan.config.fast:
-        known = decided(plan, data) if data else None
+        known = _decided(undecided, data) is not None
         yield "fast: decided already" if known else "fast: decided when the data is prepared; shown without it"
-        plan = known or plan
-    stages.append(train_stage(plan, data))
     for stage in stages:
         done = stage.finished(plan.run) is not None
         yield f"{stage.name}: {'done already' if done else f'runs: {stage.why(plan.run)}'}"
+    yield from shown_training(plan, data)
+
+
+def why_runs(plan: TrainingPlan) -> Iterator[str]:
+    """Return, for each stage that carrying the plan out would run, its name and the reason."""
+    for stage in _stages(plan)[2]:
+        if stage.finished(plan.run) is None:
+            yield f"{stage.name}: {stage.why(plan.run)}"
+
+
+def shown_training(plan: TrainingPlan, data: Stamp | None) -> Iterator[str]:
+    """Return, line by line, the settings that a plan trains by, the variables and the command.
+
+    Args:
+        plan: with all that is decided already.
+        data: of the data that is trained on, None if that is not there yet.
+    """
     attempt = plan.run.path / "attempts" / "N"
     yield f"# {attempt / 'train.yaml'}"
     yield settings_yaml(final_settings(plan, data, plan.dataset_dir)).rstrip()
@@ -144,6 +153,24 @@ def dry_run(plan: TrainingPlan) -> Iterator[str]:
         python, plan.launch, attempt / "train.yaml", attempt, deepspeed=plan.deepspeed is not None
     )
     yield " ".join(map(shlex.quote, command))
+
+
+def _stages(plan: TrainingPlan) -> tuple[TrainingPlan, Stamp | None, list[Stage]]:
+    """Return the plan with what is held out, the stamp of its data if that is there, and its stages."""
+    stages = [] if plan.config.skip_process else [process_stage(plan)]
+    if stages:
+        plan = with_held_out(plan, stages[0].finished(plan.run))
+    data = prepared = plan.run.stamp("prepare")
+    stages.append(prepare_stage(plan))
+    if prepared is not None and plan.trains_on_input:
+        stages.append(fit_stage(plan, prepared))
+        plan, data = fitted(plan, prepared) or (plan, prepared)
+        stages.append(ledger_stage(plan))
+    return plan, data, [*stages, train_stage(_decided(plan, data) or plan, data)]
+
+
+def _decided(plan: TrainingPlan, data: Stamp | None) -> TrainingPlan | None:
+    return decided(plan, data) if data else None
 
 
 @contextmanager

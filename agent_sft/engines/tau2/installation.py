@@ -37,6 +37,12 @@ class Installation:
         return self.folder / "data" / "tau2"
 
 
+def assumed_installation(folder: Path) -> Installation:
+    """Return what a tau2 1.x in a folder will be like, where there is none yet."""
+    options = frozenset({"--task-split-name", "--timeout", "--max-retries", "--auto-resume"})
+    return Installation(folder, Path("tau2"), "1", options)
+
+
 @dataclass(frozen=True)
 class Domain:
     """The tasks of a domain."""

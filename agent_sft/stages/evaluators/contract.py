@@ -22,12 +22,22 @@ from agent_sft.engines.cache import cached
 from agent_sft.engines.nothing import serve_nothing
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed
-from agent_sft.evals.results import Evaluation, Place, Trial, read_trials, write_evaluation, write_trial
+from agent_sft.evals.results import (
+    Evaluation,
+    Place,
+    Trial,
+    failed,
+    missing,
+    read_results,
+    read_trials,
+    write_evaluation,
+    write_trial,
+)
 from agent_sft.runs.directory import RunDirectory, now
 from agent_sft.runs.lock import run_lock
 from agent_sft.runs.processes import StopSignal
 from agent_sft.stages.evaluators.keeping import kept_evaluation
-from agent_sft.stages.reporting import EvaluationProgress, EvaluationReporter, TrainingProgress
+from agent_sft.stages.reporting import EvaluationProgress, EvaluationReporter, Quiet
 
 NOTHING = "nothing"
 """The customer of a trial that measures what an agent gets for doing nothing: it leaves at once."""
@@ -171,6 +181,16 @@ class Evaluator(ABC):
             Interrupted: the user stopped it.
         """
 
+    def shown(self, model: str, folder: Path, run: EvalRun) -> list[list[str]]:
+        """Return the command lines that it will run, as far as they are known before a model is served.
+
+        Args:
+            model: stands for the name that the server will give it.
+            folder: of the evaluation.
+            run: what is asked for.
+        """
+        return []
+
     def recover(self, folder: Path, places: frozenset[Place]) -> list[Trial]:
         """Return the trials among `places` that an attempt finished that was killed before it wrote them down."""
         return []
@@ -236,11 +256,13 @@ class Evaluator(ABC):
             lost = [place for place in pending if place not in recorder.trials]
             if lost:
                 raise WorkFailed(f"{len(lost)} of {len(pending)} trials did not run", fix="run the same command again")
-        left = {
-            place for place in evaluation.places if (known := read_trials(folder).get(place)) is None or known.error
-        }
-        if not left:
-            write_evaluation(folder, _with(evaluation, finished=evaluation.finished or now()))
+        self.finish(folder)
+
+    def finish(self, folder: Path) -> None:
+        """Note that an evaluation is finished, if all of its trials have a score."""
+        evaluation, trials = read_results(folder)
+        if evaluation.finished is None and not failed(trials) and not missing(evaluation, trials):
+            write_evaluation(folder, _with(evaluation, finished=now()))
 
     def _evaluation(self, model: ServedModel, benchmark: Benchmark, run: EvalRun) -> Evaluation:
         return Evaluation(
@@ -282,7 +304,7 @@ class Evaluator(ABC):
             return None
 
     def _measured_floor(self, model: ServedModel, benchmark: Benchmark, folder: Path, run: EvalRun) -> float:
-        quiet = _Quiet()
+        quiet = Quiet()
         customer = NOTHING if run.user_model not in (None, "scripted") else run.user_model
         alone = replace(run, trials=1, user_model=customer, reporter=quiet, only=None, why_dead=lambda: None)
         attempt = folder / "attempt"
@@ -297,19 +319,6 @@ class Evaluator(ABC):
             errors = [trial.error for trial in recorder.trials.values() if trial.error]
             raise WorkFailed(errors[0] if errors else "not all of its trials ran")
         return sum(scores) / len(scores)
-
-
-class _Quiet:
-    """Takes what is said and says nothing."""
-
-    def say(self, text: str) -> None:
-        """Say nothing."""
-
-    def progress(self, progress: EvaluationProgress | TrainingProgress) -> None:
-        """Show nothing."""
-
-    def progress_ended(self) -> None:
-        """Show nothing."""
 
 
 def chosen_tasks(known: Sequence[str], run: EvalRun, where: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agent_sft.engines.environments import engine_python
+from agent_sft.engines.environments import engine_python, given_python, is_made
 from agent_sft.engines.inspect.launch import (
     AGENT_SERVICE,
     USER_SERVICE,
@@ -111,6 +111,11 @@ class InspectEvaluator(Evaluator):
         if status != 0 or len(work.recorder.trials) < len(work.pending):
             patience.check(log)
             raise WorkFailed(f"Inspect ended before all trials had (exit code {status})", log=log)
+
+    def shown(self, model: str, folder: Path, run: EvalRun) -> list[list[str]]:
+        """Return the command that runs an order, which stands in the attempt's folder."""
+        python = engine_python("eval") if given_python("eval") or is_made("eval") else Path(".venvs/eval/bin/python")
+        return [command(python, folder / "attempts" / "N")]
 
     def recover(self, folder: Path, places: frozenset[Place]) -> list[Trial]:
         """Return the trials that stand in the logs of earlier attempts and not yet in the results."""

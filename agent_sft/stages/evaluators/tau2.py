@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from agent_sft.engines.served import ServedModel
-from agent_sft.engines.tau2.installation import find_installation, read_domain
+from agent_sft.engines.tau2.installation import Installation, assumed_installation, find_installation, read_domain
 from agent_sft.engines.tau2.launch import AGENT_PREFIX, Speaker, environment, make_data_folder, run_command
 from agent_sft.engines.tau2.simulations import facts, keep_copy, mend, read_simulations, results_file
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.results import Place, Trial, read_trials
 from agent_sft.runs.processes import Child
 from agent_sft.stages.evaluators.contract import Benchmark, EvalRun, Evaluator, Work, chosen_tasks
-from agent_sft.stages.evaluators.customer import SCRIPTED, Provided, check_customer, customer_of
+from agent_sft.stages.evaluators.customer import SCRIPTED, Provided, check_customer, customer_of, is_address
 from agent_sft.stages.evaluators.patience import Patience
 from agent_sft.stages.evaluators.registry import register_evaluator
 
@@ -77,28 +78,11 @@ class Tau2Evaluator(Evaluator):
         scored = {place for place, trial in read_trials(work.folder).items() if trial.score is not None}
         mend(data, lambda task, trial: (task, trial) in scored)
         elsewhere = isinstance(customer, ServedModel) and customer.url != model.url
-        asking = {"timeout": run.limits.request_timeout, "num_retries": run.limits.max_retries}
         if isinstance(customer, Provided):
             llm = customer.name
         else:
             llm = f"openai/{customer.name}" if elsewhere else f"{AGENT_PREFIX}/{customer.name}"
-        command = run_command(
-            tau2,
-            domain=run.task,
-            split=self.config.split,
-            tasks=work.benchmark.tasks,
-            trials=run.trials,
-            agent=Speaker(
-                f"{AGENT_PREFIX}/{model.name}",
-                {"temperature": run.temperature, "max_tokens": run.max_tokens, **asking},
-            ),
-            user=Speaker(llm, {"temperature": 0.0, **asking}),
-            max_steps=run.limits.max_messages,
-            concurrency=run.concurrency,
-            seed=run.seed,
-            timeout=run.limits.time_limit,
-            retries=run.limits.max_retries,
-        )
+        command = self._command(tau2, work.benchmark.tasks, model.name, llm, run)
         there = customer if isinstance(customer, ServedModel) and elsewhere else None
         variables = environment(
             run.environment,
@@ -109,6 +93,35 @@ class Tau2Evaluator(Evaluator):
             user_key=there.api_key if there else None,
         )
         self._watch(Child(command, log=work.attempt / "tau2.log", env=variables, hold=[work.lock]), data, work, run)
+
+    def shown(self, model: str, folder: Path, run: EvalRun) -> list[list[str]]:
+        """Return the command line of tau2: of 1.x and with a word for the tasks where it is not installed yet."""
+        user = run.user_model or ""
+        named = user if "/" in user and not is_address(user) else f"{AGENT_PREFIX}/{user.rpartition('#')[2] or 'USER'}"
+        try:
+            tau2 = find_installation(self.config.tau2_dir, run.environment)
+            tasks = read_domain(tau2, run.task, self.config.split).tasks
+        except UserError:
+            tau2, tasks = assumed_installation(self.config.tau2_dir), ("TASK...",)
+        return [self._command(tau2, tasks if run.limit is None else tasks[: run.limit], model, named, run)]
+
+    def _command(self, tau2: Installation, tasks: Sequence[str], model: str, user: str, run: EvalRun) -> list[str]:
+        asking = {"timeout": run.limits.request_timeout, "num_retries": run.limits.max_retries}
+        own = {"temperature": run.temperature, "max_tokens": run.max_tokens, **asking}
+        return run_command(
+            tau2,
+            domain=run.task,
+            split=self.config.split,
+            tasks=tasks,
+            trials=run.trials,
+            agent=Speaker(f"{AGENT_PREFIX}/{model}", own),
+            user=Speaker(user, {"temperature": 0.0, **asking}),
+            max_steps=run.limits.max_messages,
+            concurrency=run.concurrency,
+            seed=run.seed,
+            timeout=run.limits.time_limit,
+            retries=run.limits.max_retries,
+        )
 
     def recover(self, folder: Path, places: frozenset[Place]) -> list[Trial]:
         """Return the trials that tau2 saved and that are not yet in the results."""

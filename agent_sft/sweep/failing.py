@@ -1,0 +1,30 @@
+"""What a job that failed has left to read."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+from agent_sft.sweep.graph import Job, SweepPlan
+from agent_sft.sweep.retrying import last_words
+
+
+def engine_logs(plan: SweepPlan, job: Job, started: str | None) -> list[Path]:
+    """Return what a training's engine wrote since `started`, an ISO time; nothing for other jobs."""
+    if job.kind != "train" or started is None:
+        return []
+    variant = next((one for one in plan.variants if one.name == job.variant), None)
+    run = variant.sft.output_dir if variant is not None and variant.sft is not None else plan.out / "base"
+    since = datetime.fromisoformat(started).timestamp()
+    return [log for log in (run or plan.out).glob("attempts/*/train.log") if log.stat().st_mtime >= since]
+
+
+def why_failed(log: Path, status: int) -> str:
+    """Return in a line why a job failed, by its log or its exit status."""
+    lines = last_words(log, 200)
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), None)
+    if said is not None:
+        return said.removeprefix("error: ")
+    last = re.sub(r"\s+", " ", lines[-1]) if lines and status <= 128 else ""
+    return last or f"exit code {status}"

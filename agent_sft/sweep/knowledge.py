@@ -1,0 +1,61 @@
+"""What the scheduler asks, answered by the parts of the package that know it."""
+
+from __future__ import annotations
+
+from agent_sft.errors import UserError, WorkFailed
+from agent_sft.report.sweep.writing import write_report
+from agent_sft.sweep.doneness import Doneness, training_plan
+from agent_sft.sweep.estimate import Times, disk_needed
+from agent_sft.sweep.graph import Job, SweepPlan
+from agent_sft.sweep.jobs import base_training
+from agent_sft.sweep.outside import Outside
+from agent_sft.sweep.plan import with_checkpoints
+from agent_sft.sweep.preparing import stamp_prepare
+from agent_sft.sweep.resources import Resources
+
+
+class _Known:
+    """Looks at a plan once, however many of its jobs are asked about."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._plan: SweepPlan | None = None
+        self._doneness: Doneness | None = None
+
+    def doneness(self, plan: SweepPlan) -> Doneness:
+        if self._doneness is None or self._plan is not plan:
+            self._plan, self._doneness = plan, Doneness(plan)
+        return self._doneness
+
+    def why_run(self, plan: SweepPlan, job: Job) -> str | None:
+        return self.doneness(plan).why_run(job)
+
+    def needed_bytes(self, plan: SweepPlan, job: Job) -> int | None:
+        """Return what a training writes; None where nothing tells."""
+        try:
+            training = training_plan(self.doneness(plan).training(job), self._resources.gpus)
+            base = base_training(plan.config, plan.out, self._resources.processes)
+            needed = disk_needed(plan, {job.id: training}, base)
+        except (UserError, WorkFailed):
+            return None  # the job itself says what is wrong
+        return None if needed.unknown else needed.bytes
+
+
+def usual(plan: SweepPlan, resources: Resources) -> Outside:
+    """Return what is known of a plan's jobs on this machine."""
+    known = _Known(resources)
+    return Outside(
+        why_run=known.why_run,
+        with_checkpoints=with_checkpoints,
+        write_report=lambda folder, complete: write_report(folder, viewer=complete),
+        note_done=_note_done,
+        expected_seconds=Times(plan.out).seconds,
+        needed_bytes=known.needed_bytes,
+    )
+
+
+def _note_done(plan: SweepPlan, job: Job) -> None:
+    """Stamp a command that has made something."""
+    if job.kind == "prepare":
+        number = int(job.id.rpartition("/")[2])
+        stamp_prepare(plan.out, number, plan.config.prepare[number])

@@ -1,0 +1,278 @@
+"""What runs now: jobs in processes of their own, and scorers that work evaluations off."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_sft.config.evaluation import EvaluationConfig
+from agent_sft.errors import UserError, WorkFailed
+from agent_sft.runs.processes import StopSignal
+from agent_sft.sweep.cleaning import scored_steps
+from agent_sft.sweep.commands import runnable
+from agent_sft.sweep.doneness import make_room
+from agent_sft.sweep.executor import Executor, Handle
+from agent_sft.sweep.failing import engine_logs, why_failed
+from agent_sft.sweep.graph import Job
+from agent_sft.sweep.journal import Journal
+from agent_sft.sweep.outside import Outside
+from agent_sft.sweep.pruning import prune
+from agent_sft.sweep.retrying import last_words, passing_cause, pause
+from agent_sft.sweep.scorers import Scorer, first_model, lora_rank
+from agent_sft.sweep.slots import Pool, Share
+from agent_sft.sweep.standing import Standing
+
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Process:
+    """A job that runs in a process of its own."""
+
+    job: Job
+    handle: Handle
+    share: Share
+
+
+class Working:
+    """Starts what may start and takes note of what ends."""
+
+    def __init__(
+        self,
+        standing: Standing,
+        executor: Executor,
+        journal: Journal,
+        outside: Outside,
+        say: Callable[[str], None],
+        retry_seconds: float,
+    ) -> None:
+        """Get ready; nothing is started yet.
+
+        Raises:
+            UserError: a job wants more than there is.
+        """
+        config = standing.plan.config
+        self.pool = Pool(executor.capacity(), config.resources.jobs)
+        self.pool.check(standing.plan.jobs)
+        self._standing = standing
+        self._executor = executor
+        self._journal = journal
+        self._outside = outside
+        self._say = say
+        self._retry_seconds = retry_seconds
+        self._tries: dict[str, int] = {}
+        self._processes: list[Process] = []
+        self._scorers: list[Scorer] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs."""
+        return bool(self._processes or self._scorers)
+
+    def collect(self) -> None:
+        """Take note of what has ended, and give its share back."""
+        for process in list(self._processes):
+            if (status := process.handle.poll()) is not None:
+                self._processes.remove(process)
+                self.pool.give_back(process.share)
+                self._judge(process.job, status, len(process.share.gpus))
+        for scorer in list(self._scorers):
+            status = scorer.handle.poll()  # before its answers are read: the last one is not missed
+            if scorer.job is not None and (answer := scorer.answer()) is not None:
+                job, scorer.job = scorer.job, None
+                self._judge(job, answer.status, len(scorer.share.gpus), answer.reason, final=answer.final)
+            if status is not None:
+                self._scorers.remove(scorer)
+                self.pool.give_back(scorer.share)
+                if scorer.job is not None:
+                    self._judge(scorer.job, status or 1, len(scorer.share.gpus))
+
+    def start(self) -> None:
+        """Start what may start, as far as there is room; make room where only an idle server is in the way."""
+        short = False
+        for job in self._standing.startable():
+            if job.kind == "score":
+                short |= not self._score(job)
+            elif (share := self.pool.take(job.slots)) is None:
+                short = True
+            else:
+                self._launch(job, share)
+        for scorer in self._scorers:
+            if scorer.idle and (short or not self._comes(scorer.server)):
+                scorer.end()
+        if not short:
+            self._warm()
+
+    def stop(self, stop: StopSignal) -> None:
+        """Ask all that runs to save and end, and wait; a second signal ends it at once."""
+        handles = [*(one.handle for one in self._processes), *(one.handle for one in self._scorers)]
+        for handle in handles:
+            handle.terminate()
+        while any(handle.poll() is None for handle in handles):
+            if stop.count > 1:
+                break
+            time.sleep(POLL_SECONDS)
+        self._put_back()
+
+    def kill(self) -> None:
+        """End all that still runs, at once."""
+        self._put_back()
+
+    def prune(self, variant: str) -> None:
+        """Delete the checkpoints of a finished variant that the rule does not keep."""
+        config = self._standing.plan.config
+        for one in self._journal.record(self._standing.plan).variants:
+            if one.name == variant and one.run is not None:
+                names, freed = prune(self._standing.plan.out / one.run, config.keep, scored_steps(one))
+                if names:
+                    self._say(f"{variant}: pruned {len(names)} checkpoints, {freed / 1e9:.1f} GB")
+
+    def _put_back(self) -> None:
+        running: list[tuple[Job | None, Handle, Share]] = [
+            *((one.job, one.handle, one.share) for one in self._processes),
+            *((one.job, one.handle, one.share) for one in self._scorers),
+        ]
+        self._processes, self._scorers = [], []
+        for job, handle, share in running:
+            handle.kill()
+            self.pool.give_back(share)
+            if job is not None:
+                self._journal.ends(job.id, handle.poll() or 0, len(share.gpus))
+                self._standing.again(job, "stopped")
+
+    def _launch(self, job: Job, share: Share) -> None:
+        """Start a job in a process of its own."""
+        if job.kind == "train" and (refusal := self._no_room(job)) is not None:
+            self.pool.give_back(share)
+            self._fail(job, refusal, [])
+            return
+        if job.evaluation is not None and (other := self._other_evaluation(job.evaluation)) is not None:
+            self._say(f"{job.id}: set aside what {job.evaluation.out} held: {other}")
+        log = self._begin(job, share)
+        environment = {**share.environment(), **job.environment}
+        try:
+            handle = self._executor.submit(job.id, runnable(job.command), environment, log)
+        except OSError as error:
+            self.pool.give_back(share)
+            self._journal.ends(job.id, 1, 0)
+            self._fail(job, f"cannot be started: {error.strerror} ({error.filename or log})", [])
+            return
+        self._processes.append(Process(job, handle, share))
+
+    def _other_evaluation(self, config: EvaluationConfig) -> str | None:
+        """Set aside what an evaluation's folder holds of another model or with other settings; tell what differs."""
+        try:
+            return make_room(config)
+        except (UserError, WorkFailed):
+            return None  # the job itself says what is wrong
+
+    def _score(self, job: Job) -> bool:
+        """Give a job to a scorer of its server, or start one; return False where there is no room for one."""
+        assert job.server is not None
+        mine = [scorer for scorer in self._scorers if scorer.server == job.server]
+        scorer = next((one for one in mine if one.idle), None)
+        if scorer is None and mine:
+            return True  # it waits for its turn
+        if scorer is None and (scorer := self._new_scorer(job.server, job)) is None:
+            return False
+        log = self._begin(job, scorer.share)
+        try:
+            scorer.score(job, lora_rank(self._standing.plan, job.server), log)
+        except OSError as error:
+            scorer.job = None
+            self._journal.ends(job.id, 1, 0)
+            self._fail(job, f"cannot be started: {error.strerror} ({error.filename or log})", [])
+        return True
+
+    def _new_scorer(self, server: str, job: Job) -> Scorer | None:
+        share = self.pool.take(job.slots)
+        if share is None:
+            return None
+        try:
+            scorer = Scorer(server, self._standing.plan.out / "servers" / server, share, self._executor)
+        except OSError as error:
+            self.pool.give_back(share)
+            self._fail(job, f"its server cannot be started: {error.strerror} ({error.filename})", [])
+            return None
+        self._scorers.append(scorer)
+        return scorer
+
+    def _warm(self) -> None:
+        """Start a server that will be needed while there is room that nobody else wants."""
+        plan = self._standing.plan
+        for server in {job.server: None for job in plan.jobs if job.server is not None}:
+            if any(scorer.server == server for scorer in self._scorers) or not self._comes(server):
+                continue
+            job = next(one for one in plan.jobs if one.server == server)
+            first = first_model(plan, server)
+            trained = all(self._standing.state(one.id) == "done" for one in plan.jobs if one.variant is None)
+            if first is None or not trained or not self._processes:
+                continue
+            scorer = self._new_scorer(server, job)
+            if scorer is not None:
+                self._say(f"server {server}: starting on {first.model} while others train")
+                scorer.warm(first, lora_rank(plan, server))
+
+    def _comes(self, server: str) -> bool:
+        """Tell whether there are jobs for a server that are not over."""
+        over = ("done", "failed", "skipped")
+        return any(
+            job.server == server and self._standing.state(job.id) not in over for job in self._standing.plan.jobs
+        )
+
+    def _begin(self, job: Job, share: Share) -> Path:
+        log = self._journal.new_log(job.id)
+        reason = self._standing.ready.pop(job.id).reason
+        self._journal.starts(job.id, share, log, reason)
+        self._say(f"{job.id}: starts ({reason}); {', '.join(share.words) or 'no device'}; log {log}")
+        return log
+
+    def _judge(self, job: Job, status: int, gpus: int, said: str | None = None, *, final: bool = False) -> None:
+        """Take note of how an attempt ended: by what it left, not by what it said."""
+        self._journal.ends(job.id, status, gpus)
+        log = self._standing.plan.out / (self._journal[job.id].log or "")
+        if status == 0:
+            self._outside.note_done(self._standing.plan, job)
+            left = self._standing.why_run(job)
+            if left is None:
+                self._standing.done(job)
+                self._say(f"{job.id}: done in {self._journal[job.id].seconds:.0f} s")
+            else:
+                self._fail(job, f"it ended well and is not done: {left}", [])
+            return
+        tries = self._tries[job.id] = self._tries.get(job.id, 0) + 1
+        retries = self._standing.plan.config.retries
+        logs = [log, *engine_logs(self._standing.plan, job, self._journal[job.id].started)]
+        cause = None if final else passing_cause(job.kind, status, logs)
+        reason = said or why_failed(log, status)
+        if cause is None or tries > retries:
+            self._fail(job, reason, last_words(log))
+            return
+        seconds = pause(tries, self._retry_seconds)
+        self._say(f"{job.id}: {reason} ({cause}); retry {tries} of {retries} in {seconds:.0f} s")
+        self._standing.again(job, f"{cause}: retry {tries} of {retries}", seconds)
+
+    def _fail(self, job: Job, reason: str, shown: Sequence[str]) -> None:
+        self._standing.failed(job, reason)
+        log = self._journal[job.id].log
+        where = f"; the end of {self._standing.plan.out / log}:" if shown and log else ""
+        self._say("\n".join([f"{job.id}: failed: {reason}{where}", *(f"  | {line}" for line in shown)]))
+
+    def _no_room(self, job: Job) -> str | None:
+        """Return why a training's weights would not fit on the disk; None where they will, or nothing tells."""
+        plan = self._standing.plan
+        needed = self._outside.needed_bytes(plan, job)
+        if needed is None:
+            return None
+        running = [one.job for one in self._processes if one.job.kind == "train"]
+        promised = sum(self._outside.needed_bytes(plan, other) or 0 for other in running)
+        free = shutil.disk_usage(plan.out).free - promised
+        if needed <= free:
+            return None
+        return (
+            f"no space: its checkpoints take about {needed / 1e9:.1f} GB, {max(free, 0) / 1e9:.1f} GB are free at"
+            f" {plan.out}; free some (`agent-sft sweep clean`), and run the same command again"
+        )
