@@ -138,19 +138,25 @@ def pairs(folder: Path, seconds: float) -> Sums:
 
 
 def main() -> int:
-    """Run a sweep of programs in the folder that is named, as the command line runs a sweep."""
+    """Run a sweep of programs in the folder that is named, as the command line runs a sweep.
+
+    With `fill` one of them writes all that the disk of the sweep's folder takes.
+    """
     folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
     sums = pairs(folder, seconds)
+    if "fill" in sys.argv:
+        sums.add("train/a", f"open({str(sums.out / 'weights')!r}, 'wb').write(bytes(5_000_000))", after=["prepare/0"])
     with catch_signals() as stop:
         said = Said()
         said.stop = stop
         try:
-            run_sweep(
+            record = run_sweep(
                 sums.plan(), reporter=said, stop=stop, command=sys.argv, outside=sums.outside(), retry_seconds=0.05
             )
         except Interrupted as stopped:
             return stopped.exit_code
-    return 0
+    sys.stdout.write(said.text)
+    return 1 if "failed" in states(record).values() else 0
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from agent_sft.cli.sweep_options import found_sweep, sweep_argument
 def command(folder: Path | None, shape: str) -> None:
     """Make the report of a sweep: report/index.html, report.md, report.json and report.csv.
 
-    Without FOLDER it is the sweep in this folder, or the only one in sweeps/. It works while the sweep runs; what is missing is said. Where Inspect
-    scored, its own viewer is bundled beside the page.
+    Without FOLDER it is the sweep in this folder, or the only one in sweeps/. It works while the sweep runs; what is
+    missing is said. Where Inspect scored, its own viewer is bundled beside the page.
     """
     from agent_sft.report.sweep.writing import FILES, write_report
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from datetime import datetime
 from pathlib import Path
 
 from agent_sft.sweep.graph import Job, SweepPlan
 from agent_sft.sweep.retrying import last_words
+
+FULL_BYTES = 1 << 20
+"""With less than this free, a disk counts as full."""
 
 
 def engine_logs(plan: SweepPlan, job: Job, started: str | None) -> list[Path]:
@@ -18,6 +22,17 @@ def engine_logs(plan: SweepPlan, job: Job, started: str | None) -> list[Path]:
     run = variant.sft.output_dir if variant is not None and variant.sft is not None else plan.out / "base"
     since = datetime.fromisoformat(started).timestamp()
     return [log for log in (run or plan.out).glob("attempts/*/train.log") if log.stat().st_mtime >= since]
+
+
+def no_space_left(folder: Path) -> str | None:
+    """Tell that the disk of a folder is full, which no log on it can tell any more; None where it is not."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return None
+    if free >= FULL_BYTES:
+        return None
+    return f"no space left on device: {folder}; free some (`agent-sft sweep clean`), and run the same command again"
 
 
 def why_failed(log: Path, status: int) -> str:

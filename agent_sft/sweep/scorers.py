@@ -41,8 +41,9 @@ class Scorer:
             (folder / name).unlink(missing_ok=True)
         self._folder = folder
         self._answers = LineFollower(folder / OUTCOMES)
+        self.log = folder / "scorer.log"
         command = [sys.executable, "-P", "-m", "agent_sft.sweep.scoring", str(folder)]
-        self.handle: Handle = executor.submit(f"serve/{server}", command, share.environment(), folder / "scorer.log")
+        self.handle: Handle = executor.submit(f"serve/{server}", command, share.environment(), self.log)
 
     @property
     def idle(self) -> bool:

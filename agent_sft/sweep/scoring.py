@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +48,8 @@ class Log:
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
             return
-        with self.path.open("a", encoding="utf-8") as stream:
+        # On a full disk the trials tell what happened, or that nothing could be written.
+        with suppress(OSError), self.path.open("a", encoding="utf-8") as stream:
             stream.write(f"{text}\n")
 
     def progress(self, progress: EvaluationProgress | TrainingProgress) -> None:

@@ -15,7 +15,7 @@ from agent_sft.sweep.cleaning import scored_steps
 from agent_sft.sweep.commands import runnable
 from agent_sft.sweep.doneness import make_room
 from agent_sft.sweep.executor import Executor, Handle
-from agent_sft.sweep.failing import engine_logs, why_failed
+from agent_sft.sweep.failing import engine_logs, no_space_left, why_failed
 from agent_sft.sweep.graph import Job
 from agent_sft.sweep.journal import Journal
 from agent_sft.sweep.outside import Outside
@@ -88,7 +88,7 @@ class Working:
                 self._scorers.remove(scorer)
                 self.pool.give_back(scorer.share)
                 if scorer.job is not None:
-                    self._judge(scorer.job, status or 1, len(scorer.share.gpus))
+                    self._judge(scorer.job, status or 1, len(scorer.share.gpus), more=[scorer.log])
 
     def start(self) -> None:
         """Start what may start, as far as there is room; make room where only an idle server is in the way."""
@@ -230,8 +230,26 @@ class Working:
         self._say(f"{job.id}: starts ({reason}); {', '.join(share.words) or 'no device'}; log {log}")
         return log
 
-    def _judge(self, job: Job, status: int, gpus: int, said: str | None = None, *, final: bool = False) -> None:
-        """Take note of how an attempt ended: by what it left, not by what it said."""
+    def _judge(
+        self,
+        job: Job,
+        status: int,
+        gpus: int,
+        said: str | None = None,
+        *,
+        final: bool = False,
+        more: Sequence[Path] = (),
+    ) -> None:
+        """Take note of how an attempt ended: by what it left, not by what it said.
+
+        Args:
+            job: that ended.
+            status: its exit status.
+            gpus: that it held.
+            said: why it failed, where that was told.
+            final: whether another try would end alike.
+            more: logs that may tell the cause, beside its own.
+        """
         self._journal.ends(job.id, status, gpus)
         log = self._standing.plan.out / (self._journal[job.id].log or "")
         if status == 0:
@@ -245,9 +263,10 @@ class Working:
             return
         tries = self._tries[job.id] = self._tries.get(job.id, 0) + 1
         retries = self._standing.plan.config.retries
-        logs = [log, *engine_logs(self._standing.plan, job, self._journal[job.id].started)]
-        cause = None if final else passing_cause(job.kind, status, logs)
-        reason = said or why_failed(log, status)
+        logs = [log, *more, *engine_logs(self._standing.plan, job, self._journal[job.id].started)]
+        full = no_space_left(self._standing.plan.out)
+        cause = None if final or full else passing_cause(job.kind, status, logs)
+        reason = full or said or why_failed(log, status)
         if cause is None or tries > retries:
             self._fail(job, reason, last_words(log))
             return
