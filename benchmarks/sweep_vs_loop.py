@@ -221,7 +221,7 @@ def wait_for_health(server: subprocess.Popen[bytes], port: int, log: Path) -> No
 
 def mean_score(results: Path) -> float:
     """Return the mean score of all trials."""
-    scores = [json.loads(line)["score"] for line in results.read_text(encoding="utf-8").splitlines()]
+    scores = [float(json.loads(line)["score"]) for line in results.read_text(encoding="utf-8").splitlines()]
     return sum(scores) / len(scores)
 
 

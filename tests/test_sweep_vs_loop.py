@@ -15,6 +15,9 @@ from benchmarks.sweep_vs_loop import Measured, covered, lines, loop_settings, me
 from tests.conftest import ROOT
 
 
+PROGRAM = ROOT / "benchmarks" / "sweep_vs_loop.py"
+
+
 def test_what_overlaps_counts_once() -> None:
     assert covered([]) == 0
     assert covered([(0, 2), (5, 6)]) == 3
@@ -49,7 +52,7 @@ def test_a_score_is_the_mean_over_all_trials(tmp_path: Path) -> None:
 
 
 def test_more_variants_than_there_are_data_for_are_refused() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "sweep_vs_loop.py", "--variants", "9"]
+    command = [sys.executable, str(PROGRAM), "--variants", "9"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--variants" in done.stderr
@@ -57,8 +60,8 @@ def test_more_variants_than_there_are_data_for_are_refused() -> None:
 
 @pytest.mark.slow
 def test_both_ways_run(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "sweep_vs_loop.py", "--variants", "1", "--trials", "1"]
-    small = ["--tasks", "2", "--base-steps", "2", "--steps", "2", "--json", tmp_path / "figures.json"]
+    command = [sys.executable, str(PROGRAM), "--variants", "1", "--trials", "1", "--tasks", "2"]
+    small = ["--base-steps", "2", "--steps", "2", "--json", str(tmp_path / "figures.json")]
     done = subprocess.run([*command, *small], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads((tmp_path / "figures.json").read_text())["rows"]
