@@ -14,7 +14,6 @@ from agent_sft.errors import UserError
 from benchmarks.sweep_vs_loop import Measured, covered, lines, loop_settings, mean_score, row
 from tests.conftest import ROOT
 
-
 PROGRAM = ROOT / "benchmarks" / "sweep_vs_loop.py"
 
 
