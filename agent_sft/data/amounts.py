@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from itertools import count
 from typing import Any
 
-from agent_sft.data.known import characters_of
+from agent_sft.data.known import characters_of, joined_of
 from agent_sft.data.transforms.chat import json_text
 from agent_sft.data.transforms.contract import ORIGIN
 
@@ -50,6 +50,10 @@ def compare(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, An
 
     Always `measure(before) - removed + added == measure(after)`, unit by unit.
     """
+    if len(before) == 1 == len(after) and before[0].get("tools") is after[0].get("tools"):
+        joined = joined_of(before[0].get("messages"), after[0].get("messages"))
+        if joined is not None:
+            return Counter({TURNS: joined.turns, CHARACTERS: 0}), Counter({TURNS: 0, CHARACTERS: joined.characters})
     turns_removed = turns_added = characters_removed = characters_added = 0
     for turns, gone, come in _exchanges(before, after):
         turns_removed += max(-turns, 0)

@@ -91,9 +91,12 @@ class Elements:
         if end < 0 or self._data[:start].strip() != b"," or not (rows := self._data[:end].rstrip()).endswith(b","):
             return None
         end = len(rows) - 1
-        count = self._data.count(self._head, start, end)
+        starts = []
+        while 0 <= start < end:
+            starts.append(start)
+            start = self._data.find(self._head, start + len(self._head), end)
         place = (self._lines, self._dropped, self._forgotten)
-        block = Block(self._data[:end], self._number + 1, count, self._head, place)
+        block = Block(self._data[:end], self._number + 1, len(starts), tuple(starts), place)
         self._number += block.count
         self._at = end
         return block

@@ -17,7 +17,7 @@ from agent_sft.data.conversation import Origin
 from agent_sft.data.ledger import Change, Ledger
 from agent_sft.data.transforms.contract import ORIGIN, Outcome, Row, Transform
 from agent_sft.data.transforms.registry import find_transform, make_transform
-from agent_sft.data.transforms.running import key_of, run
+from agent_sft.data.transforms.running import is_foreign, key_of, run
 
 RAW = "jsonl_to_chat"
 """The transform that takes rows of any shape: where it is the first, rows are not read as conversations."""
@@ -45,6 +45,11 @@ class Pipeline:
     def is_row_by_row(self) -> bool:
         """Whether what becomes of a row depends on that row alone."""
         return all(vars(type(transform)).get("row_by_row", False) for _, transform in self.steps)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether all transforms are this package's own, which make rows of nothing but JSON values."""
+        return not any(map(is_foreign, (transform for _, transform in self.steps)))
 
 
 @dataclass
