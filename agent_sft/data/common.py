@@ -14,7 +14,7 @@ import orjson
 from agent_sft.data.checks import OTHER_METHODS
 from agent_sft.data.dialects import Dialect
 from agent_sft.data.hermes import CLOSE, OPEN, call_text, is_call
-from agent_sft.data.jsontext import is_exact, loads
+from agent_sft.data.jsontext import gather_texts, has_texts, loads
 from agent_sft.data.known import remember
 from agent_sft.data.reading import ROW_KEY
 from agent_sft.data.rows import ROW_KEYS, read_tools
@@ -61,22 +61,13 @@ def chat_of_sharegpt_text(data: bytes) -> dict[str, Any] | None:
     """Return `chat_of_sharegpt(loads_all(data))`, without a dictionary for each turn; None also where that raises."""
     try:
         parts = _PARTS.decode(data)
-        given = bytes(parts.pop(ROW_KEY))
-        turns = _TURNS.decode(given)
-        quotes = data.count(b'"') - given.count(b'"') - 2 * (len(parts) + 1)
-        further: dict[str, Any] = {}
-        for key, part in parts.items():
-            text = bytes(part)
-            value = further[key] = orjson.loads(text)
-            quotes -= text.count(b'"')
-            if not is_exact(text, value):
-                return None
-        # As `is_exact` tells it: of a turn, its two keys and its role have six quotes, and its text two.
-        within = "".join([turn.value for turn in turns]).count('"')
-        if quotes or given.count(b'"') != 8 * len(turns) + within or b"\\u0022" in given:
-            return None
-        return _chat(turns, further)
-    except (KeyError, TypeError, ValueError):
+        turns = _TURNS.decode(parts.pop(ROW_KEY))
+        further = {key: orjson.loads(memoryview(part)) for key, part in parts.items()}
+        texts = [turn.value for turn in turns]
+        keys = 1 + gather_texts(further, texts)
+        # Beside its text, a turn has two keys and a role.
+        return _chat(turns, further) if has_texts(data, keys + 3 * len(turns), texts) else None
+    except (KeyError, OverflowError, TypeError, ValueError):
         return None
 
 

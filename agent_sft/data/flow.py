@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import IO, Any
 
-from agent_sft.data.amounts import measure
 from agent_sft.data import examples
+from agent_sft.data.amounts import measure
 from agent_sft.data.blocks import Block
 from agent_sft.data.conversation import Origin
 from agent_sft.data.formats import FORMATS, Format

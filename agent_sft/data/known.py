@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 
 
 class Joined(NamedTuple):
-    """How messages were made of others."""
+    """How messages were made of given ones, by joining some: nothing but a joint came in between."""
 
     given: list[Any]
-    """The others."""
     turns: int
-    """How many of them were joined to the one before."""
+    """How many were joined to the one before."""
     characters: int
-    """How many characters came between the texts of two."""
+    """How many characters the joints have."""
+    further: list[tuple[list[Any], list[Any]]]
+    """Stretches in which more was done: they are not counted, and have to be compared."""
 
 
 class _Last:

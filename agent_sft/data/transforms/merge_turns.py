@@ -53,29 +53,43 @@ def merge_turns(messages: list[Message], joint: str = JOINT) -> list[Message]:
 
 
 def _merged(messages: list[Message], joint: str) -> tuple[list[Message], Joined | None]:
-    """Return the messages with consecutive ones joined, and what that did; None where it has to be looked at.
-
-    Where two turns become one, and those around them stay, just a joint comes in between.
-    """
+    """Return the messages with consecutive ones joined, and what that did; None where it has to be looked at."""
     merged: list[Message] = []
     before = None
-    turns = joints = 0
-    last = -2  # where the last two were joined
-    is_pairs = True
-    for message in messages:
+    joins: list[tuple[int, int]] = []
+    """Where joined messages stood and came to stand."""
+    for place, message in enumerate(messages):
         role = message["role"]
         if role == before and role in SPEAKERS and (joined := _joined(merged[-1], message, joint)) is not None:
-            first = merged[-1]
             merged[-1] = joined
-            place = len(merged) - 1
-            is_pairs = is_pairs and place - last > 1 and len(first) == 2 and "reasoning_content" not in joined
-            last = place
-            turns += 1
-            joints += first.get("content") is not None and message.get("content") is not None
+            joins.append((place, len(merged) - 1))
         else:
             merged.append(message)
             before = role
-    return merged, Joined(messages, turns, joints * len(joint)) if is_pairs and turns else None
+    return merged, _what_was_joined(messages, merged, joins, joint) if joins else None
+
+
+def _what_was_joined(
+    given: list[Message], merged: list[Message], joins: list[tuple[int, int]], joint: str
+) -> Joined | None:
+    turns = joints = 0
+    further: list[tuple[list[Message], list[Message]]] = []
+    run: list[tuple[int, int]] = []  # joins with no message between them that stayed as it was
+    for join, (_, following) in zip(joins, (*joins[1:], (0, len(merged) + 1)), strict=True):
+        run.append(join)
+        if following - join[1] <= 1:
+            continue
+        (start, at), (end, to) = run[0], run[-1]
+        first, second = given[start - 1], given[start]
+        if len(run) == 1 and len(first) == 2 and "reasoning_content" not in merged[at]:
+            turns += 1
+            joints += first.get("content") is not None and second.get("content") is not None
+        else:
+            further.append((given[start - 1 : end + 1], merged[at : to + 1]))
+        run = []
+    if further and len(further[0][0]) == len(given):
+        return None
+    return Joined(given, turns, joints * len(joint), further)
 
 
 def _joined(first: Message, second: Message, joint: str) -> Message | None:
