@@ -6,6 +6,7 @@ for JSON ends in one place alone. Where it was not, the stretch is handed back a
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -29,6 +30,10 @@ class Block:
     """Where each of its rows seems to begin; None where each is a line."""
     place: Any
     """Where it begins, as what cut it counts."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let its data go to another process through shared memory."""
+        return _received, (pickle.PickleBuffer(self.data), self.first, self.count, self.starts, None)
 
     def rows(self) -> Iterator[tuple[int, Any]]:
         """Yield the number and the value of each row.
@@ -58,6 +63,10 @@ class Block:
                 yield text[:-1]
             else:
                 raise ValueError("rows without a comma between them")
+
+
+def _received(data: Any, *facts: Any) -> Block:
+    return Block(bytes(data), *facts)
 
 
 class Cutter(Protocol):

@@ -88,9 +88,12 @@ class Elements:
         end = self._data.rfind(self._head, start + 1, max(BLOCK, start + 1)) if start >= 0 else -1
         if end < 0:
             end = self._data.find(self._head, start + 1) if start >= 0 else -1
-        if end < 0 or self._data[:start].strip() != b"," or not (rows := self._data[:end].rstrip()).endswith(b","):
+        if end < 0 or self._data[:start].strip() != b",":
             return None
-        end = len(rows) - 1
+        mark = self._data.rfind(b",", start, end)
+        if mark < 0 or self._data[mark + 1 : end].strip():
+            return None
+        end = mark
         starts = []
         while 0 <= start < end:
             starts.append(start)

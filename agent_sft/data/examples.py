@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from pickle import PickleBuffer
 from typing import IO, Any
 
 import orjson
+from typing_extensions import Buffer
 
 from agent_sft.data.blocks import Block
 from agent_sft.data.carrier import carry
@@ -71,7 +73,7 @@ class Reading:
 class Made:
     """What came of a block of rows."""
 
-    lines: bytes
+    lines: Buffer
     rejects: bytes
     tally: Tally
     trail: bytes
@@ -141,9 +143,10 @@ class Writing:
 
     def made(self) -> Made:
         """Return what was written in memory."""
-        parts = (self._lines, self._rejects, self._trail.stream if self._trail is not None else BytesIO())
-        lines, rejects, trail = (part.getvalue() for part in parts if isinstance(part, BytesIO))
-        return Made(lines, rejects, self.tally, trail)
+        assert isinstance(self._lines, BytesIO) and isinstance(self._rejects, BytesIO)
+        trail = self._trail.stream if self._trail is not None else None
+        told = trail.getvalue() if isinstance(trail, BytesIO) else b""
+        return Made(PickleBuffer(self._lines.getbuffer()), self._rejects.getvalue(), self.tally, told)
 
     def add(self, made: Made, *, behind: int = 0) -> None:
         """Write what another one made of the rows that follow.

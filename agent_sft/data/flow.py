@@ -6,7 +6,10 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from pickle import PickleBuffer
 from typing import IO, Any
+
+from typing_extensions import Buffer
 
 from agent_sft.data import examples
 from agent_sft.data.amounts import measure
@@ -38,7 +41,7 @@ Rows = Iterable[tuple[Origin, Any]]
 class Made:
     """What came of a block of rows."""
 
-    kept: bytes
+    kept: Buffer
     held_out: bytes
     count_held_out: int
     rejects: bytes
@@ -138,7 +141,7 @@ class Flow:
             rows = ((Origin(file=name, row=number), text) for number, text in block.texts())
             flow._run(flow._read(rows, FORMATS[form] if form is not None else None))
             return Made(
-                kept=kept.getvalue(),
+                kept=PickleBuffer(kept.getbuffer()),
                 held_out=held_out.getvalue(),
                 count_held_out=flow.held_out,
                 rejects=rejects.getvalue(),
