@@ -73,12 +73,16 @@ def make_file(path: Path, megabytes: int, *, unique: bool = False) -> int:
 
 def ours(source: Path, place: Path) -> None:
     """Process and prepare, with all the reports that belong to it."""
+    from agent_sft.data.ahead import Ahead
     from agent_sft.data.pipeline import load_pipeline
     from agent_sft.data.preparing import prepare_dataset
     from agent_sft.data.processing import process_data
 
-    processed = process_data(source, load_pipeline(PIPELINE), output=place / "processed.jsonl")
-    prepared = prepare_dataset(processed.output, name="telecom", folder=place / "prepared")
+    ahead = Ahead("telecom", "qwen")
+    processed = process_data(source, load_pipeline(PIPELINE), output=place / "processed.jsonl", ahead=ahead)
+    prepared = prepare_dataset(
+        processed.output, name="telecom", folder=place / "prepared", template="qwen", form="openai", ahead=ahead
+    )
     assert prepared.rows_kept == processed.rows["read"], "nothing in this file has to be refused"
 
 

@@ -49,8 +49,11 @@ class Ahead:
         """Return what is to be given the rows of `output` as they are written."""
         name, template = self._asked
         self.close()
-        opened = (self._stack.enter_context(tempfile.TemporaryFile(dir=output.parent)) for _ in range(3))
-        self._files = files = _Files(*opened)
+        with contextlib.ExitStack() as stack:
+            self._files = files = _Files(
+                *(stack.enter_context(tempfile.TemporaryFile(dir=output.parent)) for _ in range(3))
+            )
+            self._stack = stack.pop_all()
         reading = Reading(dialect_of(template), Rewards(), {str(output): FORMATS[openai.NAME]})
         return Writing(reading, name=name, lines=files.lines, rejects=files.rejects, trail=files.trail)
 

@@ -41,8 +41,7 @@ class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     arguments: dict[str, str | int | bool | None]
 
 
-_PARTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_TURNS = msgspec.json.Decoder(list[_Said])
+_ROW = msgspec.json.Decoder(dict[str, list[_Said] | dict[str, Any] | str | int | float | bool | None])
 _CALL = msgspec.json.Decoder(_Call)
 
 
@@ -60,9 +59,10 @@ def chat_of_sharegpt(row: Any) -> dict[str, Any] | None:
 def chat_of_sharegpt_text(data: bytes) -> dict[str, Any] | None:
     """Return `chat_of_sharegpt(loads_all(data))`, without a dictionary for each turn; None also where that raises."""
     try:
-        parts = _PARTS.decode(data)
-        turns = _TURNS.decode(parts.pop(ROW_KEY))
-        further = {key: orjson.loads(memoryview(part)) for key, part in parts.items()}
+        further = _ROW.decode(data)
+        turns = further.pop(ROW_KEY)
+        if not isinstance(turns, list):
+            return None
         texts = [turn.value for turn in turns]
         keys = 1 + gather_texts(further, texts)
         # Beside its text, a turn has two keys and a role.

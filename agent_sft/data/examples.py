@@ -9,7 +9,6 @@ from pickle import PickleBuffer
 from typing import IO, Any
 
 import orjson
-from typing_extensions import Buffer
 
 from agent_sft.data.blocks import Block
 from agent_sft.data.carrier import carry
@@ -73,7 +72,7 @@ class Reading:
 class Made:
     """What came of a block of rows."""
 
-    lines: Buffer
+    lines: PickleBuffer | memoryview
     rejects: bytes
     tally: Tally
     trail: bytes

@@ -9,8 +9,6 @@ from io import BytesIO
 from pickle import PickleBuffer
 from typing import IO, Any
 
-from typing_extensions import Buffer
-
 from agent_sft.data import examples
 from agent_sft.data.amounts import measure
 from agent_sft.data.blocks import Block
@@ -41,7 +39,7 @@ Rows = Iterable[tuple[Origin, Any]]
 class Made:
     """What came of a block of rows."""
 
-    kept: Buffer
+    kept: PickleBuffer | memoryview
     held_out: bytes
     count_held_out: int
     rejects: bytes
