@@ -31,8 +31,12 @@ LARGE = 8 << 20
 """Bytes of the files together from which on further processes are worth their start."""
 MOST = 4
 """Processes; one more thread of this one cuts and writes, and could not keep up with many."""
-AHEAD = 2
+AHEAD = 3
 """Blocks for each process that are under way or wait for those before them."""
+QUEUED = 2
+"""Items that a process has at once: it need not wait for the next one."""
+UNREAD = 16 << 10
+"""Bytes that a pipe takes at once though nobody reads them yet."""
 LENGTH = struct.Struct("<Q")
 SHARED = 4 << 20
 """Bytes of memory shared for a block and then for its result; what does not fit goes through the pipe."""
@@ -98,34 +102,39 @@ class Pool(Generic[R]):
 
         Buffers in a result hold what they held until the next one is asked for.
         """
-        idle, busy = list(self._workers), dict[int, tuple[_Worker, int]]()
         done: dict[int, R | None] = {}
         following = yielded = 0
+        message: bytes | None = None
         more = True
         try:
             while True:
-                while more and idle and following - yielded < len(self._shared):
-                    item = next(items, None)
-                    if item is None:
-                        more = False
+                while more and following - yielded < len(self._shared):
+                    if message is None:
+                        if (item := next(items, None)) is None:
+                            more = False
+                            break
+                        message = _packed(item, following % len(self._shared), self._shared)
+                    worker = min(self._workers, key=lambda one: len(one.numbers))
+                    if len(worker.numbers) >= (QUEUED if len(message) <= UNREAD else 1):
                         break
-                    worker = idle.pop()
-                    worker.send(item, following % len(self._shared))
-                    busy[worker.source] = worker, following
+                    worker.send(message)
+                    worker.numbers.append(following)
                     following += 1
+                    message = None
                 if yielded in done:
                     yield done.pop(yielded)
                     yielded += 1
                     continue
+                busy = {worker.source: worker for worker in self._workers if worker.numbers}
                 if not busy:
                     return
                 for source in select.select(list(busy), [], [])[0]:
-                    worker, number = busy.pop(source)
-                    done[number] = worker.receive()
-                    idle.append(worker)
+                    number, result = busy[source].receive()
+                    done[number] = result
         finally:
-            for worker, _ in busy.values():
-                worker.receive()
+            for worker in self._workers:
+                while worker.numbers:
+                    worker.receive()
 
     def close(self) -> None:
         """End the processes."""
@@ -147,6 +156,8 @@ class _Worker:
 
     def __init__(self, work: Callable[[Any], Any], others: list[_Worker], shared: list[mmap.mmap]) -> None:
         self._shared = shared
+        self.numbers: deque[int] = deque()
+        """Of the items that are under way here."""
         items, self.sink = os.pipe()
         self.source, results = os.pipe()
         self._process = os.fork()
@@ -163,14 +174,14 @@ class _Worker:
         finally:
             os._exit(0)  # nothing of what the other process left open is closed twice
 
-    def send(self, item: Any, place: int) -> None:
-        """Send an item, and which of the shared memory is for it and its result."""
+    def send(self, message: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # a process that died gives no result
-            _write(self.sink, item, place, self._shared)
+            _write(self.sink, message)
 
-    def receive(self) -> Any:
+    def receive(self) -> tuple[int, Any]:
+        """Return the number and the result of the item that was sent first of those under way."""
         found = _read(self.source, self._shared)
-        return found[1] if found is not None else None
+        return self.numbers.popleft(), found[1] if found is not None else None
 
     def close(self) -> None:
         os.close(self.sink)
@@ -190,14 +201,14 @@ def _serve(work: Callable[[Any], Any], items: int, results: int, shared: list[mm
         result = None
         with contextlib.suppress(Exception):
             result = work(item)
-        _write(results, result, place, shared)
+        _write(results, _packed(result, place, shared))
         number += 1
         if number % COLLECTED == 0:
             gc.collect()
 
 
-def _write(descriptor: int, value: Any, place: int, shared: list[mmap.mmap]) -> None:
-    """Write a value, its buffers into the shared memory of that place, one after another."""
+def _packed(value: Any, place: int, shared: list[mmap.mmap]) -> bytes:
+    """Return what to send of a value; its buffers are put into the shared memory of that place, one after another."""
     buffers: list[pickle.PickleBuffer] = []
     data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append)
     raw = [buffer.raw() for buffer in buffers]
@@ -206,8 +217,11 @@ def _write(descriptor: int, value: Any, place: int, shared: list[mmap.mmap]) -> 
         data, raw, ends = pickle.dumps(value, pickle.HIGHEST_PROTOCOL), [], []
     for one, (start, end) in zip(raw, pairwise(ends), strict=True):
         shared[place][start:end] = one
-    data = pickle.dumps((place, ends, data))
-    for part in (LENGTH.pack(len(data)), data):
+    return pickle.dumps((place, ends, data))
+
+
+def _write(descriptor: int, message: bytes) -> None:
+    for part in (LENGTH.pack(len(message)), message):
         rest = memoryview(part)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
