@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from agent_sft.data.amounts import _exchanged, _exchanged_words, _piece, measure
 from agent_sft.data.carrier import carry
-from agent_sft.data.common import chat_of_sharegpt, example_of_chat
+from agent_sft.data.common import chat_of_sharegpt, chat_of_sharegpt_text, example_of_chat
 from agent_sft.data.conversation import Origin
 from agent_sft.data.dialects import dialect_of
 from agent_sft.data.formats import openai, sharegpt
 from agent_sft.data.hermes import call_text
-from agent_sft.data.jsontext import dumps
+from agent_sft.data.jsontext import dumps, loads_all
 from agent_sft.data.rows import to_row
 from agent_sft.data.transforms.merge_turns import MergeTurns
 from agent_sft.data.turns import Unusable
@@ -84,6 +84,10 @@ def carried(row: Any, template: str) -> Any:
 def check(row: Any) -> tuple[bool, bool]:
     """Check both shortcuts with a row; tell which of them took it."""
     chat = chat_of_sharegpt(row)
+    for indent in (None, 2):
+        text = json.dumps(row, indent=indent).encode()
+        of_text = chat_of_sharegpt_text(text)
+        assert of_text is None or of_text == chat_of_sharegpt(loads_all(text))
     if chat is not None:
         assert measure(chat) == measure(copy.deepcopy(chat))
         assert chat == to_row(sharegpt.read(row, ORIGIN))
