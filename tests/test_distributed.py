@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from agent_sft.engines.deepspeed.extensions import held_extensions
+from agent_sft.engines.environments import engine_versions
+from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS
 from tests.conftest import RunCli
 from tests.support import QUICK, final_step, loaded_examples, short_data, tree
 
@@ -21,8 +24,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def leave_a_lock_of_torch(python: Path) -> None:
+    """Leave what a training leaves that is killed while torch compiles."""
+    with held_extensions(python, engine_versions(python, DISTRIBUTIONS)) as (variables, _):
+        lock = Path(variables["TORCH_EXTENSIONS_DIR"]) / "cpu_adam" / "lock"
+        lock.parent.mkdir(exist_ok=True)
+        lock.touch()
+
+
 @pytest.mark.parametrize("config", ["ds_zero2.json", "ds_zero3.json"])
-def test_deepspeed_on_two_processes(tmp_path: Path, repo: Path, run_cli: RunCli, config: str) -> None:
+def test_deepspeed_on_two_processes(
+    tmp_path: Path, repo: Path, run_cli: RunCli, train_python: Path, config: str
+) -> None:
+    leave_a_lock_of_torch(train_python)
     options = (*QUICK, "--steps", "3", "--deepspeed", repo / "ds_configs" / config, "--nproc-per-node", "2")
     data = short_data(tmp_path)
     done = run_cli("sft", data, *options, "--output-dir", tmp_path / "out")
