@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.serving import train
 
 # Nothing is fetched from a hub: everything the tests train is made on the spot.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -26,6 +29,8 @@ hypothesis.settings.load_profile("steady")
 ROOT = Path(__file__).resolve().parents[1]
 
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+MadeOnce = Callable[[str, Callable[[Path], None]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +79,39 @@ def run_cli() -> RunCli:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Make a folder once for all processes that test side by side: `made_once("full", make)` gives its path.
+
+    `make(folder)` makes it. Whoever gets it reads it only; what changes it works on a copy.
+    """
+    own = tmp_path_factory.getbasetemp()
+    # Names are as awkward as they get.
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / 'a b\'c "d" $HOME é'
+    shared.mkdir(exist_ok=True)
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder, done = shared / name, shared / f"{name}.made"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                assert not folder.exists(), f"another test failed to make {name}"
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def full_run(made_once: MadeOnce, run_cli: RunCli) -> Path:
+    """The finished run of a tiny model. It is not to be changed."""
+    return made_once("full", lambda folder: train(run_cli, folder))
+
+
+@pytest.fixture(scope="session")
+def lora_run(made_once: MadeOnce, run_cli: RunCli) -> Path:
+    """The finished run of an adapter of the same base, which lies in it. It is not to be changed."""
+    return made_once("lora", lambda folder: train(run_cli, folder, "--finetuning-type", "lora"))

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunCli
-from tests.serving import rewritten, train
+from tests.serving import rewritten
 from tests.support import tree
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli, serve_python: Path) -> Path:
-    return train(run_cli, tmp_path_factory.mktemp("runs") / "full", "--finetuning-type", "lora")
+def run(lora_run: Path, serve_python: Path) -> Path:
+    return lora_run
 
 
 @pytest.fixture

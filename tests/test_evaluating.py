@@ -19,7 +19,7 @@ from agent_sft.stages.evaluating import evaluate_on, kept_options
 from agent_sft.stages.reporting import Quiet
 from agent_sft.stages.serving import Server, ServeRequest, serve
 from tests.conftest import ROOT, RunCli
-from tests.serving import all_gone, family_of, train
+from tests.serving import all_gone, family_of
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +27,8 @@ DOMAINS = ("airline", "banking", "retail", "telecom")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> Path:
-    return train(run_cli, tmp_path_factory.mktemp("runs") / "full")
+def run(full_run: Path) -> Path:
+    return full_run
 
 
 @pytest.fixture(scope="module")

@@ -20,32 +20,31 @@ from agent_sft.runs.processes import catch_signals
 from agent_sft.stages.evaluating import Outcome, evaluate, evaluate_on, pending
 from agent_sft.stages.reporting import Quiet
 from agent_sft.stages.serving import Server, ServeRequest, serve
-from tests.conftest import RunCli
-from tests.serving import TOOL, all_gone, answer, family_of, other_adapter, port_is_free, rewritten, text, train
+from tests.serving import TOOL, all_gone, answer, family_of, other_adapter, port_is_free, rewritten, text
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> Path:
-    return train(run_cli, tmp_path_factory.mktemp("runs") / "full")
+def run(full_run: Path) -> Path:
+    return full_run
 
 
 @pytest.fixture(scope="module")
-def adapters(run: Path, run_cli: RunCli) -> list[Path]:
+def adapters(lora_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three adapters of the run's base, and one more of a higher rank."""
-    first = train(run_cli, run.parent / "lora", "--model", str(run / "base"), "--finetuning-type", "lora")
-    made = [other_adapter(first, run.parent / f"lora-{seed}", seed) for seed in range(2)]
-    higher = other_adapter(first, run.parent / "lora-high", 9)
+    folder = tmp_path_factory.mktemp("adapters")
+    made = [other_adapter(lora_run, folder / f"lora-{seed}", seed) for seed in range(2)]
+    higher = other_adapter(lora_run, folder / "lora-high", 9)
     rewritten(higher / "adapter_config.json", r=64)
-    return [first, *made, higher]
+    return [lora_run, *made, higher]
 
 
 @pytest.fixture(scope="module")
-def server(run: Path, serve_python: Path) -> Iterator[Server]:
+def server(run: Path, serve_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with (
         catch_signals() as stop,
-        serve(ServeRequest(model=str(run), lora_later=8), place=run.parent / "server", stop=stop) as server,
+        serve(ServeRequest(model=str(run), lora_later=8), place=tmp_path_factory.mktemp("server"), stop=stop) as server,
     ):
         yield server
 
@@ -105,7 +104,8 @@ def test_without_its_key_it_refuses(server: Server, method: str, path: str) -> N
 def test_the_key_stands_in_no_log_and_no_command_line(server: Server, run: Path) -> None:
     key = server.model.api_key
     assert key not in repr(server.model)
-    assert not [path for path in run.parent.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+    written = (path for folder in (run, server.log.parent) for path in folder.rglob("*") if path.is_file())
+    assert not [path for path in written if key.encode() in path.read_bytes()]
     lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     assert not [line for line in lines if any(key in word for word in line)]
 

@@ -13,8 +13,7 @@ from agent_sft.engines.vllm.failures import KNOWN
 from agent_sft.errors import WorkFailed
 from agent_sft.runs.processes import catch_signals
 from agent_sft.stages.serving import ServeRequest, serve
-from tests.conftest import RunCli
-from tests.serving import rewritten, train
+from tests.serving import rewritten
 
 
 @pytest.mark.parametrize(
@@ -48,8 +47,8 @@ def test_an_unknown_cause_is_not_guessed(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> Path:
-    return train(run_cli, tmp_path_factory.mktemp("runs") / "full")
+def run(full_run: Path) -> Path:
+    return full_run
 
 
 def failing(model: Path, place: Path, **options: Any) -> WorkFailed:
