@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
 
-MadeOnce = Callable[[str, Callable[[Path], None]], Path]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / 'a b\'c "d" $HOME é'
     shared.mkdir(exist_ok=True)
 
-    def made(name: str, make: Callable[[Path], None]) -> Path:
+    def made(name: str, make: Callable[[Path], object]) -> Path:
         folder, done = shared / name, shared / f"{name}.made"
         with (shared / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
