@@ -44,7 +44,7 @@ def server(
     request = ServeRequest(model=str(lora_run), backend="llamafactory")
     with (
         catch_signals() as stop,
-        serve(request, place=tmp_path_factory.mktemp("server"), stop=stop, reporter=words) as server,
+        serve(request, place=tmp_path_factory.mktemp('a b\'c "d" $HOME é'), stop=stop, reporter=words) as server,
     ):
         yield server
 
