@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from unittest import mock
 
 import hypothesis
 import pytest
@@ -79,6 +83,53 @@ def run_cli() -> RunCli:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def call_cli() -> RunCli:
+    """Do as `run_cli` does, within this process: half a second less where the process is not what is tested."""
+    from agent_sft.cli.main import main
+
+    def call(
+        *args: str | os.PathLike[str],
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        assert timeout is None, "run_cli has limits"
+        words = [os.fspath(arg) for arg in args]
+        before = signal.getsignal(signal.SIGTERM)
+        with written_to_files() as files:
+            with (
+                contextlib.chdir(cwd or Path.cwd()),
+                mock.patch.dict(os.environ, env or {}),
+                pytest.raises(SystemExit) as ended,
+            ):
+                main(words)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            printed = [file.read_text(encoding="utf-8") for file in files]
+        signal.signal(signal.SIGTERM, before)
+        status = ended.value.code
+        assert isinstance(status, int)
+        return subprocess.CompletedProcess(words, status, *printed)
+
+    return call
+
+
+@contextlib.contextmanager
+def written_to_files() -> Iterator[tuple[Path, Path]]:
+    """Let all that is printed, by child processes too, go to two files within this block."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        paths = Path(folder) / "stdout", Path(folder) / "stderr"
+        for name, number, path in zip(("stdout", "stderr"), (1, 2), paths, strict=True):
+            kept = os.dup(number)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, number)
+            stream = stack.enter_context(path.open("w", encoding="utf-8"))
+            os.dup2(stream.fileno(), number)
+            stack.enter_context(mock.patch.object(sys, name, stream))
+        yield paths
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import RunCli
 from tests.support import SMALL, conversations
+
+
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
 
 
 def write(folder: Path, rows: list[Any]) -> Path:

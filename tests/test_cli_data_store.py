@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import RunCli
 from tests.support import SMALL
+
+
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
 
 
 def test_a_file_is_pushed_listed_shown_and_pulled(run_cli: RunCli, tmp_path: Path) -> None:
