@@ -37,6 +37,47 @@ RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
+LONGEST = (
+    "test_docs.py",
+    "test_sft.py",
+    "test_distributed.py",
+    "test_serving_kills.py",
+    "test_benchmarks.py",
+    "test_interruptions.py",
+    "test_evaluator_inspect.py",
+    "test_evaluating.py",
+    "test_parity_runs.py",
+    "test_mini_telecom_inspect.py",
+    "test_fit.py",
+    "test_vllm_failures.py",
+    "test_serving.py",
+    "test_ledger.py",
+    "test_encoding.py",
+    "test_data_property.py",
+    "test_types.py",
+    "test_llamafactory_api_server.py",
+    "test_evaluator_tau2.py",
+    "test_tiny.py",
+    "test_bootstrap.py",
+    "test_env.py",
+)
+"""The files that take longest, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that of several processes none works on alone at the end.
+
+    Files stay whole: those whose tests train must not all train at once.
+    """
+    slow = {item.path.name for item in items if item.get_closest_marker("slow")}
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        name = item.path.name
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST), name not in slow
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def repo() -> Path:
     """The root of the repository."""

@@ -23,6 +23,11 @@ from tests.provider import KEY, Answer, Fault, Provider, Request, call, provider
 KEYS = {"AGENT_SFT_API_KEY": KEY}
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def write_tasks(folder: Path, count: int) -> Path:
     """Sums: the provider knows those whose result is even."""
     folder.mkdir(exist_ok=True)
