@@ -134,7 +134,7 @@ def test_many_are_asked_at_once(run_cli: RunCli, tmp_path: Path) -> None:
         pytest.param(Fault(429, headers={"Retry-After": "0"}), 1, "HTTP 429", id="429"),
         pytest.param(Fault(200, "<html>busy</html>"), 1, "not an answer: <html>busy</html>", id="garbage"),
         pytest.param(Fault(200, '{"choices": [7]}'), 1, "not an answer", id="other-json"),
-        pytest.param(Fault(silence=60), 1, "no answer in time (3 attempts)", id="never"),
+        pytest.param(Fault(silence=60), 1, "no answer in time (3 attempts)", id="never", marks=pytest.mark.slow),
         pytest.param(Fault(401, f'{{"error": "{KEY} is bad"}}'), 2, "refuses the key: HTTP 401", id="401"),
     ],
 )
