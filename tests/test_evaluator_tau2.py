@@ -22,6 +22,11 @@ MODELS = ("the-agent", "the-customer")
 VERSIONS = ("0.2.0", "1.0.1")
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def install(folder: Path, version: str, tasks: int = 4) -> Path:
     """A clone of tau2 as it looks after its installation."""
     domain = folder / "data" / "tau2" / "domains" / "telecom"
