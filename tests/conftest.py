@@ -41,6 +41,7 @@ LONGEST = (
     "test_docs.py",
     "test_sft.py",
     "test_distributed.py",
+    "test_deployments.py",
     "test_serving_kills.py",
     "test_benchmarks.py",
     "test_interruptions.py",
