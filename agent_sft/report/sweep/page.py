@@ -12,7 +12,7 @@ import yaml
 
 from agent_sft.report.numbers import counted, moment
 from agent_sft.report.page import Markup, page, table
-from agent_sft.report.sweep import tables
+from agent_sft.report.sweep import failure_tables, making, tables
 from agent_sft.report.sweep.answer import answer
 from agent_sft.report.sweep.drawing import curve_figure, loss_figures, score_figures
 from agent_sft.report.sweep.facts import Failure, SweepFacts
@@ -135,7 +135,7 @@ def _failures(facts: SweepFacts, scores: Sequence[Scores], viewer: bool, why_not
         if found.kind == "loss" or not attempts:
             continue
         parts.append(_head(found, scores))
-        made = (tables.family_table(attempts), tables.reason_table(attempts))
+        made = (failure_tables.family_table(attempts), failure_tables.reason_table(attempts))
         parts += [_table(one) for one in made if one is not None]
         parts.append(conversations(show(attempts), [one.group for one in attempts]))
     if viewer and parts:
@@ -152,13 +152,13 @@ def _made(facts: SweepFacts) -> str:
     record = facts.record
     place = f"cd {shlex.quote(record.folder)}\n" if record.folder else ""
     parts = [f"<h3>Command</h3>{as_pre(place + shlex.join(record.command))}"]
-    data = tables.data_table(facts)
+    data = making.data_table(facts)
     if data is not None:
         parts.append(f'<h3>Data</h3><div class="loose">{_table(data)}</div>')
     parts.append(
-        f'<h3>Machine and versions</h3><div class="loose narrow">{_table(tables.made_with_table(facts))}</div>'
+        f'<h3>Machine and versions</h3><div class="loose narrow">{_table(making.made_with_table(facts))}</div>'
     )
-    parts.append(f'<h3>Jobs</h3><div class="loose">{_table(tables.jobs_table(facts))}</div>')
+    parts.append(f'<h3>Jobs</h3><div class="loose">{_table(making.jobs_table(facts))}</div>')
     parts.append(f"<h3>Settings</h3>{_settings('the sweep file, resolved', record.settings)}")
     parts += [
         _settings(f"LLaMA-Factory's settings of {one.record.name}", one.training.arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from agent_sft.evals.comparison import SURE, Comparison
@@ -11,7 +10,6 @@ from agent_sft.evals.statistics import VIOLATING, Estimate, Summary
 from agent_sft.report.numbers import counted, duration, p_value, places_for, plain, signed
 from agent_sft.report.sweep.answer import unit_of
 from agent_sft.report.sweep.facts import SweepFacts, VariantFacts
-from agent_sft.report.sweep.failing import Attempts, by_family, by_reason
 from agent_sft.report.sweep.scores import Part, Scores, last_of
 from agent_sft.report.tables import Table
 
@@ -171,81 +169,6 @@ def seeds_table(scores: Scores, measure: str) -> Table | None:
     )
 
 
-def family_table(attempts: Sequence[Attempts]) -> Table | None:
-    """Return how many trials failed by family."""
-    rows = by_family(list(attempts))
-    if not rows:
-        return None
-    return Table(
-        title="Failed trials by family of tasks",
-        columns=["family", *(one.group for one in attempts)],
-        rows=[[name, *(f"{failed:,} of {total:,}" for failed, total in counts)] for name, counts in rows],
-    )
-
-
-def reason_table(attempts: Sequence[Attempts]) -> Table | None:
-    """Return how many trials failed by reason."""
-    rows = by_reason(list(attempts))
-    if not rows:
-        return None
-    notes = ["a trial can fail for several reasons; … stands for what differs from task to task"]
-    if len(rows) > SHOWN_REASONS:
-        notes.append(f"{len(rows) - SHOWN_REASONS:,} rarer reasons are left out")
-    return Table(
-        title="Failed trials by reason",
-        columns=["reason", *(one.group for one in attempts)],
-        rows=[[name, *(f"{count:,}" for count in counts)] for name, counts in rows[:SHOWN_REASONS]],
-        notes=notes,
-    )
-
-
-def data_table(facts: SweepFacts) -> Table | None:
-    """Return what each training read: files with their digests, and what became of the rows."""
-    rows = []
-    for one in facts.variants:
-        if one.training is None or not (one.training.inputs or one.training.rows):
-            continue
-        training = one.training
-        files = "; ".join(f"{name} {short(digest)}" for name, digest in training.inputs.items())
-        fates = ", ".join(f"{count:,} {fate}" for fate, count in training.rows.items())
-        steps = "; ".join(f"{name}: {_step(step)}" for name, step in training.done.items()) or "nothing"
-        rows.append([one.record.name, files or NONE, fates or NONE, steps])
-    if not rows:
-        return None
-    return Table(
-        title="What each training read", columns=["variant", "files and digests", "rows", "changed by"], rows=rows
-    )
-
-
-def jobs_table(facts: SweepFacts) -> Table:
-    """Return each job with its time, its devices and its command."""
-    rows = []
-    for job in facts.record.jobs:
-        time = duration(job.seconds) if job.seconds else NONE
-        told = [job.state, f"{job.attempts}", time, ", ".join(job.devices) or NONE]
-        rows.append([job.id, *told, shlex.join(job.command) or NONE])
-    return Table(
-        title="Each job, with the command that runs it by itself",
-        columns=["job", "state", "tries", "time", "on", "command"],
-        rows=rows,
-    )
-
-
-def made_with_table(facts: SweepFacts) -> Table:
-    """Return the machine and the versions."""
-    machine = facts.record.machine
-    gpus = machine.get("gpus") or []
-    memory = machine.get("memory_bytes")
-    rows = [
-        ["machine", ", ".join(str(machine[key]) for key in ("host", "platform") if machine.get(key)) or NONE],
-        ["processors", f"{machine['cores']}" if machine.get("cores") else NONE],
-        ["memory", f"{memory / 2**30:.0f} GiB" if memory else NONE],
-        ["GPUs", ", ".join(map(str, gpus)) or "none"],
-        *([name, version] for name, version in sorted(facts.record.versions.items())),
-    ]
-    return Table(title="Where it ran, and with what", columns=["", ""], rows=rows)
-
-
 def value_and_ends(one: Estimate) -> str:
     """Return a score with its interval."""
     if one.value is None:
@@ -255,11 +178,6 @@ def value_and_ends(one: Estimate) -> str:
         return f"{one.value:,.1f}{ends}"
     ends = f" [{one.low:.2f}, {one.high:.2f}]" if one.low is not None and one.high is not None else ""
     return f"{one.value:.3f}{ends}"
-
-
-def short(digest: str) -> str:
-    """Return the beginning of a digest, enough to tell files apart."""
-    return digest if len(digest) < 24 else f"{digest[:19]}…"
 
 
 def _interval_note(scores: Scores) -> str:
@@ -330,11 +248,6 @@ def _shares(one: GroupEstimate) -> list[str]:
     parts = (found.from_seeds, found.from_tasks, found.from_rest)
     shares = [f"{part / total:.0%}" if total > 1e-20 else NONE for part in parts]
     return [f"{total**0.5:.3f}", *shares, f"{(found.from_seeds * found.seeds) ** 0.5:.3f}"]
-
-
-def _step(step: dict[str, object]) -> str:
-    rows = step.get("rows")
-    return ", ".join(f"{count:,} {what}" for what, count in rows.items()) if isinstance(rows, dict) else ""
 
 
 def _number(value: float | None) -> str:
