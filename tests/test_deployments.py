@@ -65,8 +65,8 @@ def test_the_logs_of_servers_that_died_are_numbered_and_the_last_ones_kept(state
 
 
 def test_a_unit_says_the_command_as_systemd_reads_it() -> None:
-    unit = systemd_unit("calls", ["/opt/a b/agent-sft", "deploy", '/runs/100%"$x'], {"CUDA_VISIBLE_DEVICES": "0,1"})
-    assert 'ExecStart="/opt/a b/agent-sft" "deploy" "/runs/100%%\\"$$x"\n' in unit
+    unit = systemd_unit("calls", ["a b/agent-sft", "deploy", '/runs/100%"$x'], {"CUDA_VISIBLE_DEVICES": "0,1"})
+    assert 'ExecStart="a b/agent-sft" "deploy" "/runs/100%%\\"$$x"\n' in unit
     assert 'Environment="CUDA_VISIBLE_DEVICES=0,1"\n' in unit
     assert "Restart=on-failure\n" in unit
 
