@@ -4,8 +4,8 @@
 
 Driver, trainer, server and scorer are killed by SIGKILL, in turns. What dies under a living driver is tried again by
 itself; after the driver's death the same command goes on. When a sweep has ended, its numbers must be those of the
-undisturbed one: every loss of the trainings, every answer at temperature 0. And nothing may be left of what was
-killed: no process, no port, no lock.
+undisturbed one: every loss of the trainings, every answer at temperature 0, all that the report makes of them. And
+nothing may be left of what was killed: no process, no port, no lock.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ MOMENTS = {"driver": 30.0, "trainer": 12.0, "server": 15.0, "scorer": 20.0}
 """Seconds from when a part is first seen, within which it is killed."""
 MARKS = {"trainer": "inside/train.py", "server": "vllm.entrypoints", "scorer": "agent_sft.sweep.scoring"}
 GONE_SECONDS = 15.0
+AT_MOST = 4
+"""Kills of one sweep, which then ends undisturbed."""
 
 
 def main() -> None:
@@ -103,7 +105,8 @@ class Sweep:
             for (task, number), trial in sorted(trials.items()):
                 said = _answer(results.parent, trial)
                 found[f"{results.parent.relative_to(self.out)} {task} {number}"] = [trial["score"], said]
-        return found
+        report = json.loads((self.out / "report" / "report.json").read_text().replace(str(self.place), ""))
+        return {**found, "the report's answer": report["answer"], "the report's scores": report["scores"]}
 
 
 class Kills:
@@ -140,11 +143,11 @@ class Kills:
         print(f"all {self._sweeps} ended with the {len(expected)} numbers of the undisturbed one; nothing was left")
 
     def _one(self, sweep: Sweep, before: int) -> int:
-        """Kill parts of one sweep until it ends in spite of it or there were enough; return how many."""
+        """Kill parts of one sweep until there were enough, let it end, and return how many there were."""
         kills = 0
         targets = ["driver", "trainer", *(["server", "scorer"] if self._serve else [])]
         driver = sweep.start()
-        while before + kills < self._count and driver.poll() is None:
+        while kills < AT_MOST and before + kills < self._count and driver.poll() is None:
             target = targets[(before + kills) % len(targets)]
             victim = self._victim(driver, target)
             if victim is None:

@@ -8,13 +8,15 @@ import shutil
 import socket
 import struct
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from agent_sft.engines.endpoint import Endpoint
-from tests.conftest import RunCli
 from tests.support import QUICK, short_data
+
+if TYPE_CHECKING:
+    from tests.conftest import RunCli
 
 TOOL = {
     "type": "function",
@@ -28,7 +30,9 @@ TOOL = {
 
 def train(run_cli: RunCli, out: Path, *options: str) -> Path:
     """Train a tiny model for two steps; return the run's directory."""
-    done = run_cli("sft", short_data(out.parent), *QUICK, "--steps", "2", *options, "--output-dir", out)
+    done = run_cli(
+        "sft", short_data(out.with_name(f"data of {out.name}")), *QUICK, "--steps", "2", *options, "--output-dir", out
+    )
     assert done.returncode == 0, done.stderr
     return out
 

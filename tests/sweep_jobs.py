@@ -39,6 +39,7 @@ class Sums:
         *,
         after: Sequence[str] = (),
         cores: int = 1,
+        gpus: int = 0,
         kind: Kind | None = None,
         **fields: Any,
     ) -> str:
@@ -51,7 +52,7 @@ class Sums:
             id=name,
             kind=kind or parts[0],  # type: ignore[arg-type]
             after=tuple(after),
-            slots=Slots(cores=cores),
+            slots=Slots(gpus=gpus, cores=cores),
             command=program(text if text is not None else made),
             variant=variant,
             **fields,

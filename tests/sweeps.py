@@ -115,7 +115,7 @@ def record(jobs: Sequence[JobRecord], variants: Sequence[VariantRecord], **chang
         "updated": ENDED,
         "finished": ENDED,
         "command": ["bash", "run_eval_sweep.sh", "configs/sweeps/quickstart.yaml"],
-        "folder": "/home/me/agent-sft",
+        "folder": "/srv/agent-sft",
         "settings": {"name": "telecom_sycophancy", "sft": {"steps": 60, "lr": 0.002}, "seeds": [42]},
         "machine": {"host": "box", "platform": "Linux-6.1", "cores": 2, "memory_bytes": 24 << 30, "gpus": []},
         "versions": {"agent-sft": "0.1.0", "llamafactory": "0.9.5", "vllm": "0.12.0", "inspect_ai": "0.3.150"},

@@ -16,6 +16,11 @@ GOOD = {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "val
 UNUSABLE = {"conversations": [{"from": "human", "value": None}]}
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def refused(run_cli: RunCli, folder: Path, *args: str, exit_code: int = 2) -> str:
     """Run a command that must be refused; return its message. The folder must stay as it was."""
     before = sorted(folder.rglob("*"))

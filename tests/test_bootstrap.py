@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SYSTEM_PYTHON = str(Path(sys.executable).resolve())
-ENTRIES = ("merge_consecutive_turns.py", "prepare_sft_data.py", "run_sft.sh")
+ENTRIES = ("merge_consecutive_turns.py", "prepare_sft_data.py", "run_sft.sh", "run_eval_sweep.sh")
 CONVERSATION = {
     "conversations": [
         {"from": "human", "value": "Hello"},

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import RunCli
 from tests.support import SMALL, conversations
+
+
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
 
 
 def write(folder: Path, rows: list[Any]) -> Path:
@@ -55,6 +61,29 @@ def test_a_setting_that_does_not_bear_on_tokens_is_refused(run_cli: Callable[...
     done = run_cli("data", "check", SMALL, "--set", "mask_histori=true")
     assert done.returncode == 2
     assert "did you mean 'mask_history'?" in done.stderr
+
+
+def test_a_format_that_is_insisted_on_is_the_one_that_is_read(run_cli: Callable[..., Any]) -> None:
+    for command in ("check", "stats"):
+        assert run_cli("data", command, SMALL, "--format", "sharegpt").returncode == 0
+    done = run_cli("data", "check", SMALL, "--format", "openai")
+    assert (done.returncode, "row 1: the row has no messages" in done.stdout) == (1, True)
+    done = run_cli("data", "stats", SMALL, "--format", "openay")
+    assert (done.returncode, "did you mean 'openai'?" in done.stderr) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_template_that_is_not_there_is_told_without_a_model(
+    run_cli: Callable[..., Any], train_python: Path, tmp_path: Path
+) -> None:
+    prepare = ("prepare", "--input", SMALL, "--output-dir", tmp_path / "out")
+    for command in (("data", "check", SMALL), ("data", "stats", SMALL), prepare):
+        done = run_cli(*command, "--template", "qwem")
+        assert (done.returncode, "did you mean 'qwen'?" in done.stderr) == (2, True)
+    assert not (tmp_path / "out").exists()
+    for name in ("preview", "parity"):
+        done = run_cli("data", name, SMALL, "--format", "openay", "--model", "tiny")
+        assert (done.returncode, "did you mean 'openai'?" in done.stderr) == (2, True)
 
 
 @pytest.mark.slow

@@ -13,6 +13,11 @@ from tests.conftest import RunCli
 from tests.evaluations import written
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three variants of 30 tasks, each worse than the one before."""

@@ -11,6 +11,11 @@ import pytest
 from tests.conftest import RunCli
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def test_the_statistics_of_the_example_are_printed(tmp_path: Path, repo: Path, run_cli: RunCli) -> None:
     source = repo / "examples" / "data" / "telecom_syc_5pct_500_processed.json"
     output = tmp_path / "měrged files" / "out $HOME.json"

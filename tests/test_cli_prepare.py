@@ -13,6 +13,11 @@ GOOD = {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "val
 BAD = {"conversations": [{"from": "human", "value": "hi"}]}
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def prepare(run_cli: RunCli, folder: Path, *options: str) -> tuple[int, str, str]:
     done = run_cli("prepare", "--input", "data.json", "--dataset-name", "set", *options, cwd=folder)
     return done.returncode, done.stdout, done.stderr

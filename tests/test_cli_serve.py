@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -12,15 +13,20 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunCli
-from tests.serving import rewritten, train
+from tests.serving import rewritten
 from tests.support import tree
 
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli, serve_python: Path) -> Path:
-    return train(run_cli, tmp_path_factory.mktemp("runs") / "full", "--finetuning-type", "lora")
+def run(lora_run: Path, serve_python: Path) -> Path:
+    return lora_run
 
 
 @pytest.fixture
@@ -39,8 +45,8 @@ def test_a_dry_run_shows_the_flags_and_touches_nothing(run: Path, asked: RunCli,
     assert shown.returncode == 0, shown.stderr
     command = shown.stdout.splitlines()[-1]
     for words in (
-        f"--model {run}/base",
-        f"--chat-template {run}/chat_template.jinja",
+        f"--model {shlex.quote(str(run / 'base'))}",
+        f"--chat-template {shlex.quote(str(run / 'chat_template.jinja'))}",
         "--tool-call-parser hermes",
         "--max-model-len 32768",
         "--dtype float32",

@@ -24,6 +24,11 @@ from tests.conftest import RunCli
 ROW = {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def rows_of(path: Path | str) -> list[tuple[str, int, Any]]:
     return [(Path(origin.file).name, origin.row, row) for one in open_sources([path]) for origin, row in one.rows()]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent_sft.engines.deepspeed.config import read_config, validate
+from agent_sft.engines.deepspeed.config import VALIDATE, read_config, validate
 from agent_sft.engines.environments import call_inside
 from agent_sft.errors import UserError
 
@@ -116,38 +116,55 @@ def test_values_that_agree_are_accepted(tmp_path: Path) -> None:
     assert read_config(write(tmp_path, raw), SETTINGS, world_size=8).stage == 2
 
 
+REFUSED: dict[str, tuple[Any, str, str]] = {
+    "an unknown key": (
+        zero(3, offload_optimizer={"device": "cpu", "pin_memry": True}),
+        "zero_optimization.offload_optimizer.pin_memry",
+        "did you mean 'pin_memory'?",
+    ),
+    "a wrong value": (zero(2, reduce_bucket_size=-1), "zero_optimization.reduce_bucket_size", "greater than 0"),
+    "an unknown key of a section": ({"bf16": {"enable": True}, **zero()}, "bf16.enable", "did you mean 'enabled'?"),
+    "what was removed": ({"elasticity": {"enabled": True}, **zero()}, "", "Elastic training has been removed"),
+}
+"""What DeepSpeed's own schema refuses: the file, the key and the words it is told with."""
+
+
 @pytest.mark.slow
-def test_deepspeeds_own_schema_accepts_the_shipped_files_and_is_asked_once(
+def test_deepspeeds_own_schema_is_asked_once_for_a_file(
     repo: Path, train_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for path in sorted((repo / "ds_configs").glob("*.json")):
-        validate(path, train_python)
-        with monkeypatch.context() as patched:
-            patched.setattr("agent_sft.engines.deepspeed.config.call_inside", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    raw, where, said = REFUSED["an unknown key"]
+    path = write(tmp_path, raw)
+    for _ in range(2):
+        with pytest.raises(UserError) as caught:
             validate(path, train_python)
+        assert f"{path}, {where}" in str(caught.value) and said in str(caught.value)
+        monkeypatch.setattr("agent_sft.engines.deepspeed.config.call_inside", None)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("raw", "where", "said"),
-    [
-        (
-            zero(3, offload_optimizer={"device": "cpu", "pin_memry": True}),
-            "zero_optimization.offload_optimizer.pin_memry",
-            "did you mean 'pin_memory'?",
-        ),
-        (zero(2, reduce_bucket_size=-1), "zero_optimization.reduce_bucket_size", "greater than 0"),
-        ({"bf16": {"enable": True}, **zero()}, "bf16.enable", "did you mean 'enabled'?"),
-        ({"elasticity": {"enabled": True}, **zero()}, "", "Elastic training has been removed"),
-    ],
-)
-def test_what_deepspeeds_own_schema_refuses_is_told_with_its_key(
-    train_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: Any, where: str, said: str
+def test_deepspeeds_own_schema_accepts_the_shipped_files_and_refuses_others_with_the_key(
+    repo: Path, train_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shipped = sorted((repo / "ds_configs").glob("*.json"))
+    wrong = [(tmp_path / name).with_suffix(".json") for name in REFUSED]
+    for path, (raw, *_) in zip(wrong, REFUSED.values(), strict=True):
+        path.write_text(json.dumps(raw))
+    program = tmp_path / "all.py"
+    # The program that is run for one file, with what it says of each; DeepSpeed is started once.
+    program.write_text(f"""
+import json, runpy, sys
+problems = runpy.run_path({str(VALIDATE)!r})["problems"]
+files = json.load(sys.stdin)
+print(json.dumps([{{"problems": problems(json.load(open(file)))}} for file in files]), file=sys.__stdout__)
+""")
+    answers = call_inside(train_python, program, payload=[str(path) for path in (*shipped, *wrong)])
+    said_of = dict(zip(map(str, (*shipped, *wrong)), answers, strict=True))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = write(tmp_path, raw)
-    for _ in range(2):  # the second answer comes from the cache and is the same
+    monkeypatch.setattr("agent_sft.engines.deepspeed.config.call_inside", lambda *words, **_: said_of[words[2]])
+    assert [validate(path, train_python).path for path in shipped] == shipped
+    for path, (_, where, said) in zip(wrong, REFUSED.values(), strict=True):
         with pytest.raises(UserError) as caught:
             validate(path, train_python)
         assert (f"{path}, {where}" if where else str(path)) in str(caught.value)

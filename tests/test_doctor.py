@@ -29,6 +29,11 @@ CONVERSATION = [{"conversations": [{"from": "human", "value": "Hello"}, {"from":
 Diagnosis = Callable[..., dict[str, Finding]]
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "Qwen3-8B"

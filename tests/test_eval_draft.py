@@ -19,6 +19,11 @@ from tests.support import SMALL
 COLOURS = ("red", "green", "blue")
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def written(folder: Path, answer: Callable[[int], str], rows: int = 30) -> Path:
     path = folder / "data.jsonl"
     lines = [

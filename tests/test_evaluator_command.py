@@ -30,6 +30,11 @@ for place in wanted:
 """
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def options(server: Provider, folder: Path, *more: str) -> list[str]:
     return [
         *("eval", "run", "--model", server.url, "--evaluator", "command", "--script", str(folder / "score.py")),

@@ -20,21 +20,20 @@ from agent_sft.stages.looking import NAME, Look, looked_at
 from tests.support import QUICK, SMALL, engine_jobs, loaded_examples
 
 DATA = Path(__file__).resolve().parents[1] / "examples" / "data"
-ROWS = 2088
-"""In all files of example data."""
-SOURCES = {"all": "*.json", "few": "*_[24][04].json"}
-"""Files of example data."""
-CASES: dict[str, tuple[int, Any, Any]] = {
-    "all fit": (12_000, "trim", "all_assistant"),
-    "most are trimmed": (600, "trim", "all_assistant"),
-    "most are split": (600, "split", "all_assistant"),
-    "most are dropped": (600, "drop", "all_assistant"),
-    "few fit": (400, "trim", "all_assistant"),
-    "few, loss on all answers": (600, "trim", "all_assistant"),
-    "few, loss on calls": (600, "trim", "tool_calls"),
-    "few, loss on the final answer": (600, "trim", "final_answer"),
+ROWS = {"*.json": 2088, "*_[24]*.json": 588, "*_[24][04].json": 88}
+"""Files of example data, and the rows in them."""
+ALL, MANY, FEW = ROWS
+CASES: dict[str, tuple[str, int, Any, Any]] = {
+    "all fit": (ALL, 12_000, "trim", "all_assistant"),
+    "most are trimmed": (MANY, 600, "trim", "all_assistant"),
+    "most are split": (MANY, 600, "split", "all_assistant"),
+    "most are dropped": (MANY, 600, "drop", "all_assistant"),
+    "few fit": (MANY, 400, "trim", "all_assistant"),
+    "loss on all answers": (FEW, 600, "trim", "all_assistant"),
+    "loss on calls": (FEW, 600, "trim", "tool_calls"),
+    "loss on the final answer": (FEW, 600, "trim", "final_answer"),
 }
-"""Cutoff, what becomes of longer rows, and the turns with loss; over all data, or those of a few rows."""
+"""Files, cutoff, what becomes of longer rows, and the turns with loss."""
 SHOWN = ("all fit", "most are trimmed", "few fit")
 """Cases of which all rows are previewed as well."""
 
@@ -54,9 +53,9 @@ class Case:
     """Tokens with loss that previews of all rows show."""
 
 
-def write_fitted(look: Look, counts: list[Counts], name: str, case: tuple[int, Any, Any], folder: Path) -> None:
+def write_fitted(look: Look, counts: list[Counts], name: str, case: tuple[str, int, Any, Any], folder: Path) -> None:
     """Write the examples of a case as the dataset `name` of a folder."""
-    cutoff, policy, supervise = case
+    _, cutoff, policy, supervise = case
     fitting = Fitting(cutoff, policy, supervise, supervise != "all_assistant")
     made = (fitting.apply(row, counted).rows for row, counted in zip(look.rows(), counts, strict=True))
     lines = (orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for rows in made for row in rows)
@@ -67,28 +66,28 @@ def write_fitted(look: Look, counts: list[Counts], name: str, case: tuple[int, A
 
 
 @pytest.fixture(scope="module")
-def all_data(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> tuple[dict[str, Case], int]:
-    """Every case, and the tokens with loss that statistics count in all data; LLaMA-Factory is started twice."""
+def all_data(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> tuple[dict[str, Case], dict[str, int]]:
+    """Every case, and the tokens with loss that statistics count in the files; LLaMA-Factory is started once."""
     folder = tmp_path_factory.mktemp("fit")
     jobs: list[dict[str, Any]] = []
     outlooks: dict[str, Outlook] = {}
-    with looked_at(str(DATA / SOURCES["all"]), model="tiny", template="qwen", settings={"cutoff_len": 12_000}) as look:
+    with looked_at(str(DATA / ALL), model="tiny", template="qwen", settings={"cutoff_len": 12_000}) as look:
         shutil.copytree(look.settings["model_name_or_path"], folder / "base")
-    model, loss = str(folder / "base"), 0
-    for part, files in SOURCES.items():
+    model, loss = str(folder / "base"), dict.fromkeys(ROWS, 0)
+    for files in ROWS:
         with looked_at(str(DATA / files), model=model, template="qwen", settings={"cutoff_len": 12_000}) as look:
             with counted_turns(train_python, look.folder, NAME, look.settings) as (_, found):
                 counts = [Counts(row.pairs, row.head, row.extra, row.ends, row.prompts) for row in found]
-            loss = loss or sum(with_loss for _, with_loss in lengths(look))
+            loss[files] = sum(with_loss for _, with_loss in lengths(look))
             for name, case in CASES.items():
-                if name.startswith("few, ") != (part == "few"):
+                if case[0] != files:
                     continue
-                settings = {**look.settings, "cutoff_len": case[0]}
-                outlooks[name] = look_ahead(replace(look, settings=settings), *case)
+                settings = {**look.settings, "cutoff_len": case[1]}
+                outlooks[name] = look_ahead(replace(look, settings=settings), *case[1:])
                 dataset = f"d{len(jobs)}"
                 write_fitted(look, counts, dataset, case, folder)
                 asked = {**settings, "dataset": dataset, "dataset_dir": str(folder)}
-                asked |= {"mask_history": case[2] != "all_assistant", "per_device_train_batch_size": 8}
+                asked |= {"mask_history": case[3] != "all_assistant", "per_device_train_batch_size": 8}
                 jobs.append({"train": asked})
                 if name in SHOWN:
                     (folder / name).mkdir()
@@ -108,7 +107,7 @@ def all_data(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> tu
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_training_reads_what_was_promised(name: str, all_data: tuple[dict[str, Case], int]) -> None:
+def test_a_training_reads_what_was_promised(name: str, all_data: tuple[dict[str, Case], dict[str, int]]) -> None:
     case = all_data[0][name]
     assert case.trained["logged"] == case.trained["examples"] == case.examples > 0
     assert case.trained["tokens"] == case.tokens
@@ -116,15 +115,15 @@ def test_a_training_reads_what_was_promised(name: str, all_data: tuple[dict[str,
     assert case.previewed in (None, case.loss_tokens)
 
 
-def test_the_cases_differ_as_they_should(all_data: tuple[dict[str, Case], int]) -> None:
+def test_the_cases_differ_as_they_should(all_data: tuple[dict[str, Case], dict[str, int]]) -> None:
     cases, counted = all_data
-    assert cases["all fit"].examples == ROWS and cases["all fit"].loss_tokens == counted
+    assert cases["all fit"].examples == ROWS[ALL] and cases["all fit"].loss_tokens == counted[ALL]
     assert all(cases[name].previewed is not None for name in SHOWN)
     trimmed, split, dropped = (cases[f"most are {what}"] for what in ("trimmed", "split", "dropped"))
-    assert dropped.loss_tokens < trimmed.loss_tokens <= split.loss_tokens <= counted
-    assert dropped.examples + dropped.lost == ROWS
+    assert dropped.loss_tokens < trimmed.loss_tokens <= split.loss_tokens <= counted[MANY]
+    assert dropped.examples + dropped.lost == ROWS[MANY]
     assert cases["few fit"].loss_tokens < trimmed.loss_tokens
-    every, calls, final = (cases[f"few, loss on {what}"] for what in ("all answers", "calls", "the final answer"))
+    every, calls, final = (cases[f"loss on {what}"] for what in ("all answers", "calls", "the final answer"))
     assert every.lost == calls.lost == 0 and final.examples <= every.examples < calls.examples
     assert calls.loss_tokens + final.loss_tokens < every.loss_tokens
 

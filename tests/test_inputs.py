@@ -16,6 +16,11 @@ from tests.support import SMALL
 from tests.test_bad_input import refused
 
 
+@pytest.fixture(scope="session")
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def files(folder: Path, *names: str) -> list[Path]:
     """Files with a chat each, each another one."""
     paths = [folder / name for name in names]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from agent_sft.engines.llamafactory.checkpoints import find_checkpoints
 from tests.support import QUICK, final_step, loaded_examples, processes_of, short_data
 
 pytestmark = pytest.mark.slow
+
+Moment = Callable[[Path, set[Path]], bool]
+"""Whether it has come, told by a run's directory and what was in it before this attempt."""
 
 STEPS = 60
 OPTIONS = (*QUICK, "--epochs", "5", "--checkpoint-interval", "3")
@@ -25,15 +30,35 @@ def start(out: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def saved_steps(out: Path) -> int:
-    return max((checkpoint.step for checkpoint in find_checkpoints(out, 1)), default=0)
+def exists(pattern: str) -> Moment:
+    """When there is a file of this name, of the attempt that runs now where it belongs to one."""
+    return lambda out, earlier: any(path not in earlier for path in out.glob(pattern))
 
 
-def wait_until(run: subprocess.Popen[str], condition: object, out: Path) -> None:
-    """Wait until `condition(out)` holds or the run has ended."""
-    assert callable(condition)
+def saved_again(out: Path, earlier: set[Path]) -> bool:
+    """When a checkpoint's weights are there, while its other files are being written."""
+    return any(path not in earlier for path in out.glob("checkpoint-*/model.safetensors"))
+
+
+MOMENTS: tuple[tuple[Moment, float], ...] = (
+    (exists(".lock"), 0),
+    (exists("stages/process.json"), 0),
+    (exists("data/*.jsonl"), 0),
+    (exists("stages/base.json"), 0.1),
+    (exists("attempts/*/train.log"), 2.0),
+    (exists("attempts/*/training.json"), 0.05),
+    (saved_again, 0),
+    (saved_again, 0.01),
+    (saved_again, 0.1),
+    (exists("attempts/*/outcome.json"), 0.02),
+)
+"""When the run is killed, and up to how many seconds later, by chance."""
+
+
+def wait_until(run: subprocess.Popen[str], moment: Moment, out: Path, earlier: set[Path]) -> None:
+    """Wait until a moment has come or the run has ended."""
     deadline = time.monotonic() + 300
-    while run.poll() is None and not condition(out) and time.monotonic() < deadline:
+    while run.poll() is None and not moment(out, earlier) and time.monotonic() < deadline:
         time.sleep(0.002)
 
 
@@ -47,33 +72,17 @@ def kill(run: subprocess.Popen[str], out: Path) -> None:
     assert not left
 
 
-def test_killed_ten_times_it_ends_at_the_same_step(tmp_path: Path) -> None:
+def test_killed_ten_times_at_different_moments_it_ends_at_the_same_step(tmp_path: Path) -> None:
     out = tmp_path / "out"
     chance = random.Random(20)
-    for attempt in range(10):
+    for moment, later in MOMENTS:
+        earlier = set(out.rglob("*"))
         run = start(out)
-        before = saved_steps(out)
-        if attempt % 2:
-            # In the middle of a save: the folder is there, its last file is not.
-            wait_until(run, lambda place, before=before: saved_steps(place) > before, out)
-        else:
-            wait_until(run, lambda place, before=before: saved_steps(place) > before or chance.random() < 0.0005, out)
-            time.sleep(chance.random() * 0.2)
+        wait_until(run, moment, out, earlier)
+        time.sleep(chance.random() * later)
         kill(run, out)
-    run = start(out)
-    printed, _ = run.communicate(timeout=600)
-    assert run.returncode == 0, printed
-    assert final_step(out) == STEPS
-    assert set(loaded_examples(out)) == {24}
-    assert all(checkpoint.missing is None for checkpoint in find_checkpoints(out, 1))
-    assert processes_of(out) == []
-
-
-def test_a_partial_checkpoint_is_set_aside_and_said(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run = start(out)
-    wait_until(run, lambda place: saved_steps(place) >= 6, out)
-    kill(run, out)
+        assert run.returncode == -signal.SIGKILL, "it had ended before it was killed"
+    # Beside what the kills left: a checkpoint whose last file is missing.
     newest = find_checkpoints(out, 1)[-1]
     (newest.path / "trainer_state.json").unlink(missing_ok=True)
     run = start(out)
@@ -82,24 +91,21 @@ def test_a_partial_checkpoint_is_set_aside_and_said(tmp_path: Path) -> None:
     assert f"{newest.path.name} is incomplete: " in printed
     assert f"set aside in {out / 'set-aside'}" in printed
     assert final_step(out) == STEPS
+    assert set(loaded_examples(out)) == {24}
+    assert all(checkpoint.missing is None for checkpoint in find_checkpoints(out, 1))
+    assert processes_of(out) == []
 
 
-def test_a_second_run_is_told_who_holds_the_directory(tmp_path: Path) -> None:
+def test_a_second_run_is_told_who_holds_the_directory_and_sigterm_ends_the_first_with_143(tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = start(out)
-    wait_until(first, lambda place: (place / ".lock").is_file() and (place / ".lock").stat().st_size > 0, out)
+    wait_until(first, lambda place, _: (place / ".lock").is_file() and (place / ".lock").stat().st_size > 0, out, set())
     second = start(out)
     printed, _ = second.communicate(timeout=600)
     assert second.returncode == 2
     assert f"held by process {first.pid}" in printed
-    kill(first, out)
-
-
-def test_sigterm_ends_everything_with_143(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run = start(out)
-    wait_until(run, lambda place: saved_steps(place) >= 2, out)
-    run.terminate()
-    printed, _ = run.communicate(timeout=600)
-    assert run.returncode == 143, printed
+    wait_until(first, saved_again, out, set())
+    first.terminate()
+    printed, _ = first.communicate(timeout=600)
+    assert first.returncode == 143, printed
     assert processes_of(out) == []

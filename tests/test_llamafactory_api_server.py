@@ -12,8 +12,7 @@ from agent_sft.errors import UserError
 from agent_sft.runs.processes import catch_signals
 from agent_sft.stages.serving import Server, ServeRequest, serve
 from agent_sft.stages.serving_plan import plan_serving
-from tests.conftest import RunCli
-from tests.serving import TOOL, answer, train
+from tests.serving import TOOL, answer
 
 pytestmark = pytest.mark.slow
 
@@ -39,12 +38,14 @@ def words() -> Words:
 
 @pytest.fixture(scope="module")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli, train_python: Path, words: Words
+    lora_run: Path, train_python: Path, words: Words, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """An adapter, on the base that its run made."""
-    run = train(run_cli, tmp_path_factory.mktemp('a b\'c "d" $HOME é') / "an adapter", "--finetuning-type", "lora")
-    request = ServeRequest(model=str(run), backend="llamafactory")
-    with catch_signals() as stop, serve(request, place=run.parent / "server", stop=stop, reporter=words) as server:
+    request = ServeRequest(model=str(lora_run), backend="llamafactory")
+    with (
+        catch_signals() as stop,
+        serve(request, place=tmp_path_factory.mktemp('a b\'c "d" $HOME é'), stop=stop, reporter=words) as server,
+    ):
         yield server
 
 

@@ -199,57 +199,6 @@ def test_checkpoints_on_the_disk_at_the_worst_moment(settings: dict[str, Any], c
     assert checkpoints_at_once(settings) == count
 
 
-ESTIMATORS = """
-import json, sys
-from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs as three
-from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs as two
-
-asked = json.load(sys.stdin)
-answers = []
-for stage, optimizer, parameters, processes, nodes in asked["cases"]:
-    if stage == 2:
-        host, gpu = two(asked["total"], processes, nodes, cpu_offload=optimizer)
-    else:
-        host, gpu, _ = three(asked["total"], asked["largest"], processes, nodes, optimizer, parameters)
-    answers.append([gpu, host])
-print(json.dumps(answers), file=sys.__stdout__)
-"""
-
-
-@pytest.mark.slow
-def test_deepspeeds_own_estimators_agree(train_python: Path, tmp_path: Path, eight_billion: ModelShape) -> None:
-    program = tmp_path / "estimators.py"
-    program.write_text(ESTIMATORS)
-    cases = [
-        (stage, optimizer, parameters, processes, nodes)
-        for stage in (2, 3)
-        for optimizer, parameters in ((False, False), (True, False), (True, True))
-        for processes, nodes in ((1, 1), (8, 1), (8, 4))
-        if stage == 3 or not parameters
-    ]
-    payload = {"cases": cases, "total": eight_billion.parameters, "largest": eight_billion.largest_layer}
-    answers = call_inside(train_python, program, payload=payload, timeout=600)
-    for (stage, optimizer, parameters, processes, nodes), (gpu, host) in zip(cases, answers, strict=True):
-        estimate = estimate_memory(eight_billion, FULL, Sharding(stage, optimizer, parameters, processes, nodes))
-        assert estimate is not None
-        assert estimate.states == pytest.approx(gpu, rel=1e-6)
-        if optimizer:  # without offloading, theirs is what loading takes for a moment
-            assert estimate.host == pytest.approx(host, rel=1e-6)
-
-
-COUNTS = """
-import json, sys
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-
-answers = []
-for case in json.load(sys.stdin):
-    config = AutoConfig.for_model(**case)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    answers.append([config.to_dict(), sum(p.numel() for p in model.parameters())])
-print(json.dumps(answers), file=sys.__stdout__)
-"""
 SMALL = {
     "vocab_size": 1000,
     "hidden_size": 64,
@@ -262,66 +211,69 @@ SMALL = {
 EXPERTS = {"num_experts": 6, "moe_intermediate_size": 48, "num_experts_per_tok": 2}
 
 
+ESTIMATED = [
+    (stage, optimizer, parameters, processes, nodes)
+    for stage in (2, 3)
+    for optimizer, parameters in ((False, False), (True, False), (True, True))
+    for processes, nodes in ((1, 1), (8, 1), (8, 4))
+    if stage == 3 or not parameters
+]
+"""Cases for DeepSpeed's own estimators."""
+MODELS: list[dict[str, Any]] = [
+    SMALL | extra
+    for extra in (
+        {"model_type": "llama"},
+        {"model_type": "llama", "attention_bias": True},
+        {"model_type": "llama", "tie_word_embeddings": True},
+        {"model_type": "mistral", "head_dim": 16},
+        {"model_type": "mixtral", "num_local_experts": 4},
+        {"model_type": "qwen2"},
+        {"model_type": "qwen2_moe", "shared_expert_intermediate_size": 96, **EXPERTS},
+        {"model_type": "qwen3", "head_dim": 16},
+        {"model_type": "qwen3_moe", "head_dim": 16, **EXPERTS},
+        {"model_type": "phi3"},
+        {"model_type": "gemma", "head_dim": 16},
+        {"model_type": "gemma2", "head_dim": 16},
+    )
+]
+"""Models whose parameters transformers counts."""
+
+
+@pytest.fixture(scope="module")
+def said(train_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the engines themselves say; they are started once."""
+    shape = shape_of(tmp_path_factory.mktemp("shape") / "qwen3 8b", QWEN3_8B)
+    assert shape is not None
+    estimates = {"cases": ESTIMATED, "total": shape.parameters, "largest": shape.largest_layer}
+    program = Path(__file__).parent / "inside" / "sizes.py"
+    found: dict[str, Any] = call_inside(
+        train_python, program, payload={"estimates": estimates, "models": MODELS}, timeout=600
+    )
+    return found
+
+
 @pytest.mark.slow
-def test_transformers_counts_the_same_parameters(train_python: Path, tmp_path: Path) -> None:
-    cases = [
-        SMALL | extra
-        for extra in (
-            {"model_type": "llama"},
-            {"model_type": "llama", "attention_bias": True},
-            {"model_type": "llama", "tie_word_embeddings": True},
-            {"model_type": "mistral", "head_dim": 16},
-            {"model_type": "mixtral", "num_local_experts": 4},
-            {"model_type": "qwen2"},
-            {"model_type": "qwen2_moe", "shared_expert_intermediate_size": 96, **EXPERTS},
-            {"model_type": "qwen3", "head_dim": 16},
-            {"model_type": "qwen3_moe", "head_dim": 16, **EXPERTS},
-            {"model_type": "phi3"},
-            {"model_type": "gemma", "head_dim": 16},
-            {"model_type": "gemma2", "head_dim": 16},
-        )
-    ]
-    program = tmp_path / "counts.py"
-    program.write_text(COUNTS)
-    for config, counted in call_inside(train_python, program, payload=cases, timeout=600):
+def test_deepspeeds_own_estimators_agree(said: dict[str, Any], eight_billion: ModelShape) -> None:
+    for (stage, optimizer, parameters, processes, nodes), (gpu, host) in zip(ESTIMATED, said["estimates"], strict=True):
+        estimate = estimate_memory(eight_billion, FULL, Sharding(stage, optimizer, parameters, processes, nodes))
+        assert estimate is not None
+        assert estimate.states == pytest.approx(gpu, rel=1e-6)
+        if optimizer:  # without offloading, theirs is what loading takes for a moment
+            assert estimate.host == pytest.approx(host, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_transformers_counts_the_same_parameters(said: dict[str, Any], tmp_path: Path) -> None:
+    assert len(said["models"]) == len(MODELS)
+    for config, counted in said["models"]:
         shape = shape_of(tmp_path / "model", config)
         assert shape is not None, config["model_type"]
         assert shape.parameters == counted, config["model_type"]
 
 
-KEPT = """
-import json, sys
-import torch
-from transformers import AutoModelForCausalLM, Qwen2Config
-
-def kept(weights):
-    config = Qwen2Config(vocab_size=64, hidden_size=256, intermediate_size=1024, num_hidden_layers=1,
-                         num_attention_heads=8, num_key_value_heads=2)
-    model = AutoModelForCausalLM.from_config(config).to(weights)
-    states = torch.randn(1, 512, 256, dtype=weights, requires_grad=True)
-    rotation = model.model.rotary_emb(states, torch.arange(512)[None])
-    own, seen = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
-            model.model.layers[0](states, position_embeddings=rotation)
-    layer = sum(p.numel() for p in model.model.layers[0].parameters())
-    # float32 weights are kept once more in bfloat16, which does not grow with the examples
-    return sum(seen.values()) - (2 * layer if weights == torch.float32 else 0)
-
-print(json.dumps([kept(torch.float32), kept(torch.bfloat16)]), file=sys.__stdout__)
-"""
-
-
 @pytest.mark.slow
-def test_what_a_layer_keeps_for_the_backward_pass_is_about_what_we_say(train_python: Path, tmp_path: Path) -> None:
-    program = tmp_path / "kept.py"
-    program.write_text(KEPT)
-    measured = call_inside(train_python, program, timeout=600)
+def test_what_a_layer_keeps_for_the_backward_pass_is_about_what_we_say(said: dict[str, Any], tmp_path: Path) -> None:
+    measured = said["kept"]
     config = QWEN3_8B | {
         "model_type": "qwen2",
         "hidden_size": 256,

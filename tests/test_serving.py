@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,36 +12,39 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from agent_sft.config.evaluation import EvaluationConfig
 from agent_sft.engines.endpoint import Endpoint, Refused
+from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError
 from agent_sft.runs.processes import catch_signals
+from agent_sft.stages.evaluating import Outcome, evaluate, evaluate_on, pending
+from agent_sft.stages.reporting import Quiet
 from agent_sft.stages.serving import Server, ServeRequest, serve
-from tests.conftest import RunCli
-from tests.serving import TOOL, all_gone, answer, family_of, other_adapter, port_is_free, rewritten, text, train
+from tests.serving import TOOL, all_gone, answer, family_of, other_adapter, port_is_free, rewritten, text
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> Path:
-    return train(run_cli, tmp_path_factory.mktemp("runs") / "full")
+def run(full_run: Path) -> Path:
+    return full_run
 
 
 @pytest.fixture(scope="module")
-def adapters(run: Path, run_cli: RunCli) -> list[Path]:
+def adapters(lora_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three adapters of the run's base, and one more of a higher rank."""
-    first = train(run_cli, run.parent / "lora", "--model", str(run / "base"), "--finetuning-type", "lora")
-    made = [other_adapter(first, run.parent / f"lora-{seed}", seed) for seed in range(2)]
-    higher = other_adapter(first, run.parent / "lora-high", 9)
+    folder = tmp_path_factory.mktemp("adapters")
+    made = [other_adapter(lora_run, folder / f"lora-{seed}", seed) for seed in range(2)]
+    higher = other_adapter(lora_run, folder / "lora-high", 9)
     rewritten(higher / "adapter_config.json", r=64)
-    return [first, *made, higher]
+    return [lora_run, *made, higher]
 
 
 @pytest.fixture(scope="module")
-def server(run: Path, serve_python: Path) -> Iterator[Server]:
+def server(run: Path, serve_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with (
         catch_signals() as stop,
-        serve(ServeRequest(model=str(run), lora_later=8), place=run.parent / "server", stop=stop) as server,
+        serve(ServeRequest(model=str(run), lora_later=8), place=tmp_path_factory.mktemp("server"), stop=stop) as server,
     ):
         yield server
 
@@ -100,7 +104,8 @@ def test_without_its_key_it_refuses(server: Server, method: str, path: str) -> N
 def test_the_key_stands_in_no_log_and_no_command_line(server: Server, run: Path) -> None:
     key = server.model.api_key
     assert key not in repr(server.model)
-    assert not [path for path in run.parent.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+    written = (path for folder in (run, server.log.parent) for path in folder.rglob("*") if path.is_file())
+    assert not [path for path in written if key.encode() in path.read_bytes()]
     lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     assert not [line for line in lines if any(key in word for word in line)]
 
@@ -169,6 +174,49 @@ def test_weights_are_exchanged_while_it_runs(server: Server, endpoint: Endpoint,
     assert text(endpoint, name) != before
     assert server.reload(run).digest == digest
     assert text(endpoint, name) == before
+
+
+def test_what_it_serves_in_turn_is_evaluated_each_under_its_own_name(
+    server: Server, run: Path, adapters: list[Path], tmp_path: Path
+) -> None:
+    row = {"task_id": "hello", "instruction": "Hello", "verifier": {"fn_name": "regex", "pattern": "(?s).*"}}
+    task = tmp_path / "task"
+    task.mkdir()
+    (task / "tasks.jsonl").write_text(json.dumps(row))
+    other = shutil.copytree(run, tmp_path / "other", ignore=shutil.ignore_patterns("checkpoint-*", "base"))
+    weights = (other / "model.safetensors").read_bytes()
+    (other / "model.safetensors").write_bytes(weights[:-4] + weights[-8:-4])
+
+    def asked(model: Path) -> EvaluationConfig:
+        out = tmp_path / f"out-{model.name}"
+        return EvaluationConfig(model=str(model), evaluator="tasks", task=str(task), out=out, max_tokens=8)
+
+    with catch_signals() as stop:
+
+        def evaluated(model: ServedModel, folder: Path) -> Outcome:
+            return evaluate_on(server, model, asked(folder), reporter=Quiet(), stop=stop)
+
+        found = [
+            evaluated(server.load_adapter(f"a{number}", folder), folder) for number, folder in enumerate(adapters[:3])
+        ]
+        found.append(evaluated(server.model, run))
+        with pytest.raises(UserError, match="not the ones that are served"):
+            evaluated(server.model, other)
+        assert pending(asked(other)) == [("hello", 0)]
+        found.append(evaluated(server.reload(other), other))
+        with pytest.raises(UserError, match="not the ones that are served"):
+            evaluated(server.model, run)
+        server.reload(run)
+        assert all(one.evaluation.finished and not one.failed and not one.missing for one in found)
+        assert len({one.evaluation.model_digest for one in found}) == 5
+        for folder in (*adapters[:3], run, other):
+            assert pending(asked(folder)) == []
+            assert evaluate(asked(folder), reporter=Quiet(), stop=stop).evaluation.finished, "without a server"
+        longer = asked(run).model_copy(update={"trials": 2})
+        with pytest.raises(UserError, match="holds another evaluation"):
+            pending(longer)
+    for number in range(3):
+        server.unload_adapter(f"a{number}")
 
 
 def test_weights_of_another_shape_are_refused(server: Server, run: Path, tmp_path: Path) -> None:

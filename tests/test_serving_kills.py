@@ -17,7 +17,7 @@ import pytest
 
 from agent_sft.stages.serving import free_port
 from tests.conftest import RunCli
-from tests.serving import all_gone, family_of, port_is_free, train
+from tests.serving import all_gone, family_of, port_is_free
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +27,8 @@ NAME = "calls"
 class Desk:
     """A terminal with a run to serve, always at the same port and name. Names are as awkward as they get."""
 
-    def __init__(self, folder: Path, run_cli: RunCli) -> None:
-        self.run = train(run_cli, folder / "a run")
+    def __init__(self, run: Path, folder: Path, run_cli: RunCli) -> None:
+        self.run = run
         self.state = folder / "st\"a'te $HOME"
         self.env = {**os.environ, "XDG_STATE_HOME": str(self.state)}
         self.port = free_port(None)
@@ -53,8 +53,10 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli, serve_python: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path_factory.mktemp('a b\'c "d" $HOME é'), run_cli)
+def desk(
+    full_run: Path, tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli, serve_python: Path
+) -> Iterator[Desk]:
+    desk = Desk(full_run, tmp_path_factory.mktemp('a b\'c "d" $HOME é'), run_cli)
     yield desk
     desk.cli("stop", "--all")
 

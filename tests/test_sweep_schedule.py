@@ -11,9 +11,12 @@ import pytest
 
 from agent_sft.errors import UserError
 from agent_sft.report.sweep.record import SweepRecord, read_record
+from agent_sft.runs.lock import run_lock
 from agent_sft.runs.processes import Interrupted
+from agent_sft.sweep.executor import LocalExecutor
 from agent_sft.sweep.outside import Outside
-from agent_sft.sweep.schedule import run_sweep
+from agent_sft.sweep.schedule import Scheduler, run_sweep
+from agent_sft.sweep.slots import Capacity
 from tests.sweep_jobs import Said, Sums, attempts, states
 
 
@@ -256,3 +259,30 @@ def test_a_report_that_cannot_be_made_stops_nothing(sums: Sums) -> None:
 def _run(sums: Sums, said: Said, outside: Outside | None = None) -> SweepRecord:
     chosen = outside or sums.outside()
     return run_sweep(sums.plan(), reporter=said, stop=said.stop, command=[], outside=chosen, retry_seconds=0.05)
+
+
+def test_gpus_of_an_executor_are_shared_out_among_its_jobs(sums: Sums) -> None:
+    for name in ("a", "b", "c", "d"):
+        path = str(sums.made(f"train/{name}"))
+        text = f"""
+        import os, pathlib, time
+        time.sleep(0.3)
+        pathlib.Path({path!r}).write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+        """
+        sums.add(f"train/{name}", text, gpus=2)
+    said, most = Said(), 0
+
+    def look(record: SweepRecord) -> None:
+        nonlocal most
+        most = max(most, list(states(record).values()).count("running"))
+
+    said._show = look
+    plan = sums.plan()
+    with run_lock(plan.out / ".lock") as lock:
+        executor = LocalExecutor(Capacity((0, 2, 4, 6, 7), 1), lock)
+        record = Scheduler(plan, said, said.stop, [], sums.outside(), executor, 0.05).run()
+    seen = [sums.made(f"train/{name}").read_text() for name in ("a", "b", "c", "d")]
+    assert most == 2
+    assert set(seen) == {"0,2", "4,6"}
+    assert record.jobs[0].devices == ["gpu 0", "gpu 2"]
+    assert all(job.gpu_seconds == pytest.approx(2 * job.seconds, abs=0.01) for job in record.jobs)

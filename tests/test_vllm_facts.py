@@ -11,8 +11,7 @@ from agent_sft.engines.vllm.facts import DISTRIBUTIONS, OURS, Facts, load_facts,
 from agent_sft.engines.vllm.flags import RANKS, lora_flags
 from agent_sft.engines.vllm.parsers import MARKS
 from agent_sft.errors import UserError
-from tests.conftest import RunCli
-from tests.serving import TOOL, train
+from tests.serving import TOOL
 
 pytestmark = pytest.mark.slow
 
@@ -48,13 +47,12 @@ def test_an_unknown_argument_names_the_nearest(facts: Facts) -> None:
 
 
 def test_calls_are_read_as_models_are_trained_to_write_them(
-    tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli, train_python: Path, serve_python: Path
+    full_run: Path, train_python: Path, serve_python: Path
 ) -> None:
-    tokenizer = train(run_cli, tmp_path_factory.mktemp("runs") / "full")
     inside = Path(__file__).parent / "inside"
     order = {"templates": list(PARSERS), "name": "get_plan", "arguments": {"line": "L1"}}
     written = call_inside(train_python, inside / "write_calls.py", payload=order)
     texts = {PARSERS[template]: text for template, text in written.items()}
-    payload = {"tokenizer": str(tokenizer), "tools": [TOOL], "texts": texts}
+    payload = {"tokenizer": str(full_run), "tools": [TOOL], "texts": texts}
     read = call_inside(serve_python, inside / "read_calls.py", payload=payload)
     assert read == {parser: [["get_plan", {"line": "L1"}]] for parser in texts}

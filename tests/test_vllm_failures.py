@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from agent_sft.engines.vllm.failures import remedy
+from agent_sft.engines.failures import server_remedy
+from agent_sft.engines.vllm.failures import KNOWN
 from agent_sft.errors import WorkFailed
 from agent_sft.runs.processes import catch_signals
 from agent_sft.stages.serving import ServeRequest, serve
-from tests.conftest import RunCli
-from tests.serving import rewritten, train
+from tests.serving import rewritten
 
 
 @pytest.mark.parametrize(
@@ -34,21 +34,21 @@ from tests.serving import rewritten, train
 )
 def test_known_causes(tmp_path: Path, line: str, word: str) -> None:
     (tmp_path / "log").write_text(f"Traceback ...\n{line}\nmore\n")
-    assert word in (remedy(tmp_path / "log", 1) or "")
+    assert word in (server_remedy(tmp_path / "log", KNOWN, 1) or "")
 
 
 def test_a_server_killed_by_the_system(tmp_path: Path) -> None:
-    assert "memory ran out" in (remedy(tmp_path / "absent", 137) or "")
+    assert "memory ran out" in (server_remedy(tmp_path / "absent", KNOWN, 137) or "")
 
 
 def test_an_unknown_cause_is_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("ValueError: something else\n")
-    assert remedy(tmp_path / "log", 1) is None
+    assert server_remedy(tmp_path / "log", KNOWN, 1) is None
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> Path:
-    return train(run_cli, tmp_path_factory.mktemp("runs") / "full")
+def run(full_run: Path) -> Path:
+    return full_run
 
 
 def failing(model: Path, place: Path, **options: Any) -> WorkFailed:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SWEEP_OPTIONS = (
     click.option("--data", multiple=True, metavar="PATTERN", help="A variant for each file: 'syc_{0,5}pct.json'."),
     click.option("--grid", multiple=True, metavar="KEY=V,V", help="A variant for each value of an option or set.KEY."),
+    click.option("--variant", multiple=True, metavar="'NAME: {KEY: V}'", help="A variant with options of its own."),
     click.option("--models", multiple=True, metavar="PATTERN", help="Finished models: runs, folders, hub names."),
     click.option("--seeds", metavar="N,N", help="Training seeds: each variant is trained with each.  [default: 42]"),
     click.option(
@@ -110,6 +111,8 @@ def _given(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         given["seeds"] = _seeds(given["seeds"])
     if "grid" in given:
         given["grid"] = dict(_axis(text) for text in given["grid"])
+    if "variant" in options:
+        given["variants"] = [_variant(text) for text in options.pop("variant")]
     if resources:
         given["resources"] = resources
     if options:
@@ -129,6 +132,29 @@ def _seeds(text: str) -> list[int]:
     if not all(part.isdigit() for part in parts):
         raise UserError(f"'{text}' is not a list of whole numbers", where="--seeds", fix="such as --seeds 1,2,3")
     return [int(part) for part in parts]
+
+
+def _variant(text: str) -> dict[str, Any]:
+    """Return the variant of `--variant 'NAME: {KEY: VALUE}'`, in YAML, or of a name alone.
+
+    Raises:
+        UserError: it is not of this form.
+    """
+    import yaml
+
+    from agent_sft.errors import UserError
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        found = None
+    if isinstance(found, str):
+        return {"name": found}
+    if not isinstance(found, dict) or len(found) != 1 or not isinstance(next(iter(found.values())), dict | type(None)):
+        what = f"'{text}' is not of the form NAME: {{KEY: VALUE}}"
+        raise UserError(what, where="--variant", fix="such as --variant 'warm: {lr: 1e-4, epochs: 3}'")
+    name, sft = next(iter(found.items()))
+    return {"name": str(name), "sft": sft or {}}
 
 
 def _axis(text: str) -> tuple[str, list[Any]]:

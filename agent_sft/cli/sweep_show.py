@@ -82,7 +82,7 @@ class SweepTable:
         from rich.text import Text
 
         if self._live is None:
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, vertical_overflow="crop")
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
         left = (
             "how long it takes is known later" if remaining is None else f"all is done in about {duration(remaining)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Value = float | str
 """What a variant has of the varied setting: a number where they can be ordered and a trend can be asked for."""
@@ -64,7 +64,7 @@ class ResourcesConfig(BaseModel):
     jobs: int | None = Field(None, gt=0)
     """Stages at the same time; as many as the slots allow when not given."""
 
-    gpus: tuple[int, ...] | None = None
+    gpus: tuple[int, ...] | None = Field(None, min_length=1)
     """GPUs to use, by nvidia-smi's numbers; all that are visible when not given."""
 
     gpus_per_train: int | None = Field(None, gt=0)
@@ -151,3 +151,8 @@ class SweepConfig(BaseModel):
 
     gpu_price: float | None = Field(None, ge=0)
     """Price of one GPU for an hour, in any currency: the report then says what it cost."""
+
+    @field_validator("data", "models", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given

@@ -11,10 +11,14 @@ from agent_sft.errors import UserError
 from agent_sft.files import digest_value, read_json, write_json
 
 
+def cache_home() -> Path:
+    """Return our part of the user's cache, whether it is there or not."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agent-sft"
+
+
 def cache_path(kind: str, key: Any) -> Path:
     """Return where a fact is kept, whether it is there or not; the arguments are those of `cached`."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "agent-sft" / kind / f"{digest_value(key).removeprefix('sha256:')[:32]}.json"
+    return cache_home() / kind / f"{digest_value(key).removeprefix('sha256:')[:32]}.json"
 
 
 def cached(kind: str, key: Any, compute: Callable[[], Any]) -> Any:

@@ -7,7 +7,7 @@ none of these is needed. Colours are set by the page's style, by the classes `s0
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -19,6 +19,8 @@ WIDTH = 420
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 26, 44
 KINDS = 8
 """Different marks and colours."""
+DODGE = 7
+"""Between series with intervals."""
 DASHES = ("", "7 4", "2 3", "9 3 2 3")
 
 
@@ -138,8 +140,13 @@ def chart(title: str, series: Sequence[Series], x: Axis, y: Axis, *, floor: floa
         drawn.append(
             f'<text class="soft" x="{WIDTH - RIGHT}" y="{level - 5:.1f}" text-anchor="end">doing nothing</text>'
         )
+    # Beside each other, so that none hides another's interval.
+    solid = [one for one in series if not one.faint and any(point.low is not None for point in one.points)]
     for one in series:
-        drawn.append(_drawn(one, at, up))
+        same = [number for number, other in enumerate(solid) if other.kind == one.kind]
+        shift = (same[0] - (len(solid) - 1) / 2) * DODGE if same else 0.0
+        # Single seeds stand outside their mean.
+        drawn.append(_drawn(one, at, up, 2.8 * shift if one.faint and shift else shift + 9 * one.faint))
     return _svg(title, height, drawn)
 
 
@@ -194,7 +201,7 @@ def rows(
 def key(series: Sequence[Series]) -> Markup:
     """Return what the marks and lines of the series mean, as a list."""
     entries = []
-    for one in series:
+    for one in sorted(series, key=lambda one: one.faint):
         line = f'<line class="line s{one.kind % KINDS}" x1="1" y1="8" x2="33" y2="8"{_dash(one)}/>' if one.line else ""
         mark = _mark(one, 17, 8, "") if one.marks else ""
         entries.append(
@@ -219,15 +226,14 @@ def thinned(points: Sequence[tuple[int, float]], most: int = 160) -> list[tuple[
     return [points[round(number * (len(points) - 1) / (most - 1))] for number in range(most)]
 
 
-def _drawn(one: Series, at: object, up: object) -> str:
-    assert callable(at) and callable(up)
+def _drawn(one: Series, at: Callable[[float], float], up: Callable[[float], float], shift: float) -> str:
     shade = f"s{one.kind % KINDS}"
     parts = []
     if one.line and len(one.points) > 1:
-        places = " ".join(f"{at(point.x):.1f},{up(point.y):.1f}" for point in one.points)
+        places = " ".join(f"{at(point.x) + shift:.1f},{up(point.y):.1f}" for point in one.points)
         parts.append(f'<polyline class="line {shade}" points="{places}"{_dash(one)}/>')
     for point in one.points:
-        x = at(point.x)
+        x = at(point.x) + shift
         if point.low is not None and point.high is not None and not one.faint:
             low, high = up(point.low), up(point.high)
             parts.append(

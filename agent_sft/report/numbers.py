@@ -50,6 +50,11 @@ def size(count: float) -> str:
     return f"{count:,.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
 
 
+def moment(time: str) -> str:
+    """Return a time in ISO 8601, UTC, to the minute: `2026-01-31 14:05 UTC`."""
+    return f"{time[:10]} {time[11:16]} UTC"
+
+
 def plain(value: object) -> str:
     """Return a setting's value: numbers without needless zeros."""
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from agent_sft.engines.model_files import ModelFiles, read_model
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.stages.serving_plan import check_adapter, local_model
+
+FORGET_SECONDS = 60.0
+"""How long requests may be under way when weights have been exchanged."""
 
 
 @dataclass
@@ -101,7 +105,7 @@ class Control:
         order = {"method": "reload_weights", "kwargs": {"weights_path": str(model.folder.absolute())}}
         self.model = replace(self.model, path=None, digest=None)  # until it is known again
         self._ask("/collective_rpc", order, f"the weights of {path} were not loaded")
-        self._ask("/reset_prefix_cache", None, "what was kept of earlier prompts was not forgotten")
+        self._forget_prompts()
         self.base_folder = model.folder.absolute()
         self.model = replace(self.model, path=self.base_folder, digest=model.digest())
         return self.model
@@ -115,9 +119,21 @@ class Control:
         self.adapters = dict(adapters)
         self.model = replace(self.model, adapters=tuple(adapters))
 
-    def _ask(self, path: str, body: Any, what: str) -> None:
+    def _forget_prompts(self) -> None:
+        """Have the server drop what it computed of earlier prompts, which belongs to the weights it had then.
+
+        It refuses while a request that has just ended still holds some of it.
+        """
+        what = "what was kept of earlier prompts was not forgotten"
+        deadline = time.monotonic() + FORGET_SECONDS
+        while (answer := self._ask("/reset_prefix_cache", None, what)) and answer.get("success") is False:
+            if time.monotonic() > deadline:
+                raise WorkFailed(f"{what}: requests are under way")
+            time.sleep(0.1)
+
+    def _ask(self, path: str, body: Any, what: str) -> Any:
         try:
-            self.endpoint.call("POST", path, body, timeout=600)
+            return self.endpoint.call("POST", path, body, timeout=600)
         except (OSError, Refused) as error:
             raise WorkFailed(f"{what}: {error}") from error
 

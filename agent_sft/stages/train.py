@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agent_sft.engines.deepspeed.extensions import held_extensions
 from agent_sft.engines.llamafactory.arguments import fingerprinted
 from agent_sft.engines.llamafactory.checkpoints import find_checkpoints, weights_fault
 from agent_sft.engines.llamafactory.failures import remedy
@@ -203,30 +205,30 @@ def _run_trainer(
     command = training_command(
         python, plan.launch, attempt / "train.yaml", attempt, deepspeed=plan.deepspeed is not None
     )
-    environment = training_environment(python, plan.launch, gpus=len(plan.gpus))
     plan.run.record("trainer started", attempt=attempt.name, command=command)
     several = f"{plan.launch.world_size} processes, " if plan.launch.world_size > 1 else ""
     reporter.say(f"train: {several}log in {log}")
     follower = TrainerLog(plan.output_dir / "trainer_log.jsonl")
-    child = Child(command, log=log, env=environment, hold=[lock])
-    try:
-        checked = False
-        while (code := child.poll()) is None:
-            if stop.count:
-                _ask_to_stop(child, attempt, stop, reporter)
+    with _place_to_compile(plan, python) as (environment, hold):
+        child = Child(command, log=log, env=environment, hold=[lock, *hold])
+        try:
+            checked = False
+            while (code := child.poll()) is None:
+                if stop.count:
+                    _ask_to_stop(child, attempt, stop, reporter)
+                parity.look()
+                if not checked and (begun := read_json(attempt / "training.json")) is not None:
+                    checked = True
+                    _check_promise(begun, promised, log)
+                    known = promised_tokens(plan) if promised is not None else None
+                    reporter.say(f"train: {_said_of_tokens(begun, known)}")
+                _report(follower, reporter)
+                time.sleep(POLL_SECONDS)
             parity.look()
-            if not checked and (begun := read_json(attempt / "training.json")) is not None:
-                checked = True
-                _check_promise(begun, promised, log)
-                known = promised_tokens(plan) if promised is not None else None
-                reporter.say(f"train: {_said_of_tokens(begun, known)}")
             _report(follower, reporter)
-            time.sleep(POLL_SECONDS)
-        parity.look()
-        _report(follower, reporter)
-    finally:
-        child.kill()
-        reporter.progress_ended()
+        finally:
+            child.kill()
+            reporter.progress_ended()
     plan.run.record("trainer ended", attempt=attempt.name, exit_code=code)
     if stop.count:
         outcome = read_json(attempt / "outcome.json") or {}
@@ -235,6 +237,17 @@ def _run_trainer(
             raise Interrupted(stop.exit_code, outcome.get("global_step") if outcome.get("stopped") else None)
     if code != 0:
         raise WorkFailed(f"the training failed (exit code {code})", log=log, fix=remedy(log, code))
+
+
+@contextmanager
+def _place_to_compile(plan: TrainingPlan, python: Path) -> Iterator[tuple[dict[str, str], list[int]]]:
+    """Yield the trainer's environment, and what it must hold beside the run's lock: where DeepSpeed compiles."""
+    environment = training_environment(python, plan.launch, gpus=len(plan.gpus))
+    if plan.deepspeed is None:
+        yield environment, []
+        return
+    with held_extensions(python, plan.versions) as (variables, hold):
+        yield {**environment, **variables}, hold
 
 
 def _ask_to_stop(child: Child, attempt: Path, stop: StopSignal, reporter: Reporter) -> None:

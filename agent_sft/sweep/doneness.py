@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent_sft.config.evaluation import EvaluationConfig
 from agent_sft.config.sft import SFTConfig
 from agent_sft.errors import UserError
 from agent_sft.evals.results import EVALUATION, failed, missing, read_results
+from agent_sft.report.numbers import counted
 from agent_sft.runs.devices import Gpu
 from agent_sft.stages.evaluating import kept_options, pending, set_aside
 from agent_sft.stages.plan import TrainingPlan
 from agent_sft.stages.plan import build_plan as build_training
 from agent_sft.stages.sft import is_finished, why_runs
 from agent_sft.sweep.graph import Job, SweepPlan
-from agent_sft.sweep.jobs import BASE_JOB, base_training
+from agent_sft.sweep.jobs import BASE_JOB, base_training, covers
 from agent_sft.sweep.preparing import why_prepare
 from agent_sft.sweep.resources import resources_of
 
@@ -35,7 +37,7 @@ class Doneness:
     def why_run(self, job: Job) -> str | None:
         """Tell why a job runs, in words; None when it is done. What has to be done before it is not looked at."""
         if job.kind == "prepare":
-            number = int(job.id.rpartition("/")[2])
+            number = job_number(job)
             return why_prepare(self._plan.out, number, self._plan.config.prepare[number])
         if job.kind == "train":
             return why_train(self.training(job), self._gpus)
@@ -55,12 +57,28 @@ class Doneness:
         """
         found: dict[str, str | None] = {}
         for job in self._plan.jobs:
-            before = [name for name in job.after if found[name] is not None]
+            before = [name for name in self._needed(job) if found[name] is not None]
             found[job.id] = f"after {', '.join(before)}" if before else self.why_run(job)
         return found
 
+    def _needed(self, job: Job) -> Sequence[str]:
+        """Return the jobs whose outcome a job depends on: a command does not on those that are run before it."""
+        if job.kind != "prepare":
+            return job.after
+        number, commands = job_number(job), self._plan.config.prepare
+        return [
+            f"prepare/{before}"
+            for before in range(number)
+            if any(covers(made, read) for made in commands[before].makes for read in commands[number].reads)
+        ]
+
     def _variant(self, name: str | None) -> SFTConfig | None:
         return next(variant.sft for variant in self._plan.variants if variant.name == name)
+
+
+def job_number(job: Job) -> int:
+    """Return which of the commands a job runs."""
+    return int(job.id.rpartition("/")[2])
 
 
 def why_run(plan: SweepPlan, job: Job) -> str | None:
@@ -115,7 +133,7 @@ def why_evaluate(config: EvaluationConfig) -> str | None:
             return _by_options(config)
     except UserError as error:
         return error.what.removeprefix(OTHER)
-    return f"{len(left)} trials have no score" if left else None
+    return f"{counted(len(left), 'trial')} without a score" if left else None
 
 
 def make_room(config: EvaluationConfig) -> str | None:
@@ -144,7 +162,7 @@ def _by_options(config: EvaluationConfig) -> str | None:
         return differs
     evaluation, trials = read_results(config.out)
     left = len(failed(trials)) + len(missing(evaluation, trials))
-    return f"{left} trials have no score" if left else None
+    return f"{counted(left, 'trial')} without a score" if left else None
 
 
 def _differing(config: EvaluationConfig) -> str | None:

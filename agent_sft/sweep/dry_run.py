@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from agent_sft.config.serve import ServeRequest
+from agent_sft.config.tiny import is_made_here
+from agent_sft.engines.llamafactory.shape import local_folder
 from agent_sft.errors import UserError, WorkFailed
+from agent_sft.report.numbers import counted, duration, plain
 from agent_sft.stages.doctor_fit import gib
 from agent_sft.stages.evaluating import shown_commands
 from agent_sft.stages.plan import TrainingPlan
@@ -25,8 +26,10 @@ from agent_sft.sweep.graph import Job, Slots, SweepPlan
 from agent_sft.sweep.jobs import base_training
 from agent_sft.sweep.plan import with_checkpoints
 from agent_sft.sweep.resources import Resources, resources_of
+from agent_sft.sweep.servers import settings_of
 
 INDENT = "    "
+NEWLINE = "\n"
 
 
 def dry_run(plan: SweepPlan) -> Iterator[str]:
@@ -80,29 +83,28 @@ class _Shown:
         if plan.config.varied:
             yield f"  varied: {plan.config.varied}"
         for variant in plan.variants:
-            parts = [] if variant.value is None else [f"value {_plain(variant.value)}"]
+            parts = [] if variant.value is None else [f"value {plain(variant.value)}"]
             parts += [] if variant.seed is None else [f"seed {variant.seed}"]
             parts += [f"finished model {variant.model}"] if variant.sft is None else []
             parts += ["baseline"] if variant.group == plan.baseline else []
             yield f"  variant {variant.name}: {', '.join(parts)}"
         yield f"  evaluators: {', '.join(plan.evaluators)}; checkpoints: {plan.config.checkpoints}"
         gpus = self._resources.gpus
-        there = f"GPUs {', '.join(str(gpu.index) for gpu in gpus)}" if gpus else f"{self._resources.cores} processors"
+        names = ", ".join(str(gpu.index) for gpu in gpus)
+        there = f"GPUs {names}" if gpus else counted(self._resources.cores, "processor")
         jobs = f", {plan.config.resources.jobs} jobs at a time at most" if plan.config.resources.jobs else ""
         yield f"  machine: {there}{jobs}; failed for a passing reason: tried again {plan.config.retries} times"
 
     def _share(self, slots: Slots) -> str:
         if slots.gpus:
-            return "1 GPU" if slots.gpus == 1 else f"{slots.gpus} GPUs"
+            return counted(slots.gpus, "GPU")
         if slots.cores:
-            return "1 processor" if slots.cores == 1 else f"{slots.cores} processors"
+            return counted(slots.cores, "processor")
         return "no GPU"
 
     def _time(self, job: Job) -> str:
         seconds = self._times.seconds(job)
-        return (
-            "how long is not known before the first of its kind" if seconds is None else f"about {_duration(seconds)}"
-        )
+        return "how long is not known before the first of its kind" if seconds is None else f"about {duration(seconds)}"
 
     def _training(self, job: Job) -> Iterator[str]:
         sft, gpus = self._doneness.training(job), self._resources.gpus
@@ -113,27 +115,57 @@ class _Shown:
             try:
                 plan = training_plan(sft, gpus, data_comes_later=True)
             except UserError:
-                yield f"would be refused: {str(error).partition(chr(10))[0]}"
+                yield f"would be refused: {str(error).partition(NEWLINE)[0]}"
                 return
             made = any(name.startswith("prepare/") for name in job.after)
-            lines = [] if made else [f"would be refused: {str(error).partition(chr(10))[0]}"]
+            lines = [] if made else [f"would be refused: {str(error).partition(NEWLINE)[0]}"]
             lines += [*plan.notes, *shown_training(plan, None)]
         self._trainings[job.id] = plan
         yield from lines
 
     def _evaluation(self, job: Job) -> Iterator[str]:
         assert job.evaluation is not None
-        if job.server is not None and job.server not in self._servers:
+        if job.checkpoint == self._plan.config.checkpoints == "every":
+            yield "# so for each checkpoint that the training saves, and for the last model"
+        if job.server in self._servers:
+            yield f"# server {job.server}, as above"
+        elif job.server is not None:
             self._servers.add(job.server)
             users = [one.id for one in self._plan.jobs if one.server == job.server and self._reasons[one.id]]
-            yield f"# server {job.server}, for {len(users)} evaluations one after the other"
-            yield from _server(job.evaluation.model, job.evaluation.serve)
+            yield f"# server {job.server}, for {counted(len(users), 'evaluation')}"
+            yield from self._server(job)
         try:
             commands = shown_commands(job.evaluation)
         except (UserError, WorkFailed) as error:
-            yield f"would be refused: {str(error).partition(chr(10))[0]}"
+            yield f"would be refused: {str(error).partition(NEWLINE)[0]}"
             return
         yield from (" ".join(map(shlex.quote, command)) for command in commands)
+
+    def _server(self, job: Job) -> Iterator[str]:
+        """Return what the server is started with: on the model, or while that is not there, on what it starts from."""
+        assert job.evaluation is not None
+        variant = next(one for one in self._plan.variants if one.name == job.variant)
+        model, options = job.evaluation.model, job.evaluation.serve
+        if variant.sft is not None and self._reasons[f"train/{variant.name}"] is not None:
+            settings = settings_of(variant.sft)
+            start = str(settings["model_name_or_path"])
+            yield f"# agent-sft serve {shlex.quote(model)}, when it is trained"
+            if is_made_here(start) or local_folder(start) is None:
+                yield f"# vLLM's flags follow from {start}, which is not on this machine yet"
+                return
+            if settings.get("finetuning_type", "lora") == "lora":
+                yield f"# started before, on {start}: adapters are loaded while it runs"
+                options = {"lora_later": int(settings.get("lora_rank", 8)), **options}
+            else:
+                yield f"# with the flags of {start}, whose weights it replaces"
+            model = start
+        try:
+            request = ServeRequest.model_validate({"model": model, **options})
+            yield from shown_launch(plan_serving(request, dry_run=True))
+        except (UserError, WorkFailed) as error:
+            yield f"# cannot be served as it is now: {str(error).partition(NEWLINE)[0]}"
+        except ValidationError as error:
+            yield f"would be refused: serve: {error.errors()[0]['msg']}"
 
     def _sums(self) -> Iterator[str]:
         left = [job for job in self._plan.jobs if self._reasons[job.id] is not None]
@@ -144,37 +176,14 @@ class _Shown:
             yield "time: not known before the first training and evaluation; they tell the rest"
         elif left:
             unknown = f", {len(times) - len(known)} jobs not known" if len(known) < len(times) else ""
-            yield f"time: about {_duration(sum(known))} if nothing overlapped, as measured in this sweep{unknown}"
+            yield f"time: about {duration(sum(known))} if nothing overlapped, as measured in this sweep{unknown}"
         base = base_training(self._plan.config, self._plan.out, self._resources.processes)
         disk = disk_needed(self._plan, self._trainings, base)
         if self._trainings:
             size = f"up to {gib(disk.bytes)}" if disk.bytes else "not known"
-            yield f"disk: {size} for {len(self._trainings)} trainings, {gib(disk.free)} free"
+            yield f"disk: {size} for {counted(len(self._trainings), 'training')}, {gib(disk.free)} free"
             yield from (f"  not known: {why}" for why in disk.unknown)
-
-
-def _server(model: str, options: dict[str, Any]) -> Iterator[str]:
-    if not Path(model).is_dir():
-        yield f"# vLLM's flags follow from the model when it is there: agent-sft serve {shlex.quote(model)} --dry-run"
-        return
-    try:
-        yield from shown_launch(plan_serving(ServeRequest.model_validate({"model": model, **options}), dry_run=True))
-    except (UserError, WorkFailed) as error:
-        yield f"# cannot be served as it is now: {str(error).partition(chr(10))[0]}"
-    except ValidationError as error:
-        yield f"would be refused: serve: {error.errors()[0]['msg']}"
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
     yield from (f"{INDENT}{line}" for text in lines for line in text.splitlines())
-
-
-def _plain(value: float | str) -> str:
-    return f"{value:g}" if isinstance(value, float) else value
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent_sft.config.evaluation import EvaluationConfig, read_evaluation_config
 from agent_sft.config.sweep import EvaluatorConfig, SweepConfig
-from agent_sft.config.sweep_file import check_name, evaluation_options
+from agent_sft.config.sweep_checks import check_name, evaluation_options
 from agent_sft.errors import UserError
 from agent_sft.stages.evaluators.customer import is_address
 from agent_sft.stages.evaluators.registry import make_evaluator

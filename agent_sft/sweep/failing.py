@@ -16,12 +16,11 @@ FULL_BYTES = 1 << 20
 
 def engine_logs(plan: SweepPlan, job: Job, started: str | None) -> list[Path]:
     """Return what a training's engine wrote since `started`, an ISO time; nothing for other jobs."""
-    if job.kind != "train" or started is None:
+    run = plan.run_of(job)
+    if run is None or started is None:
         return []
-    variant = next((one for one in plan.variants if one.name == job.variant), None)
-    run = variant.sft.output_dir if variant is not None and variant.sft is not None else plan.out / "base"
     since = datetime.fromisoformat(started).timestamp()
-    return [log for log in (run or plan.out).glob("attempts/*/train.log") if log.stat().st_mtime >= since]
+    return [log for log in run.glob("attempts/*/train.log") if log.stat().st_mtime >= since]
 
 
 def no_space_left(folder: Path) -> str | None:

@@ -85,3 +85,10 @@ class SweepPlan:
     def job(self, name: str) -> Job:
         """Return the job of this id."""
         return next(job for job in self.jobs if job.id == name)
+
+    def run_of(self, job: Job) -> Path | None:
+        """Return the directory of the run that a training makes; None for other jobs."""
+        if job.kind != "train":
+            return None
+        variant = next((one for one in self.variants if one.name == job.variant), None)
+        return variant.sft.output_dir if variant is not None and variant.sft is not None else self.out / "base"

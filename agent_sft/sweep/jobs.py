@@ -37,11 +37,12 @@ class JobMaker:
         self._servers = self._named_servers()
         self._base = base_training(config, out, resources.processes)
         named = {place for variant in variants for place in _named(variant.sft)} | _named(self._base)
+        named |= {Path(variant.model) for variant in variants if variant.sft is None}
         named |= {Path(one.asked("-", Path("-"), {}).task.partition("@")[0]) for one in evaluators}
         self._for_all = [
             number
             for number, command in enumerate(config.prepare)
-            if not any(_covers(made, place) for made in command.makes for place in named)
+            if not any(covers(made, place) for made in command.makes for place in named)
         ]
 
     def jobs(self) -> tuple[Job, ...]:
@@ -93,7 +94,7 @@ class JobMaker:
         folder = evaluation_folder(self._out, variant.name, scored.checkpoint, evaluator.name)
         asked = evaluator.asked(scored.model, folder, self._config.serve)
         own = evaluator.serves and not is_address(scored.model)
-        after = self._makers({Path(asked.task.partition("@")[0])})
+        after = self._makers({Path(asked.task.partition("@")[0]), Path(scored.model)})
         if variant.sft is not None:
             after = (*after, f"train/{variant.name}")
         kind: Kind = "score" if own else "evaluate"
@@ -116,7 +117,7 @@ class JobMaker:
         return tuple(
             f"prepare/{number}"
             for number, command in enumerate(self._config.prepare)
-            if number in self._for_all or any(_covers(made, place) for made in command.makes for place in places)
+            if number in self._for_all or any(covers(made, place) for made in command.makes for place in places)
         )
 
 
@@ -136,7 +137,7 @@ def _named(sft: SFTConfig | None) -> set[Path]:
     return {Path(name) for name in (*names, sft.config, sft.process, sft.deepspeed) if name is not None}
 
 
-def _covers(made: Path, place: Path) -> bool:
+def covers(made: Path, place: Path) -> bool:
     """Tell whether making `made` makes `place`: the same, or a folder around it, or something inside it."""
     one, other = Path(os.path.normpath(made.absolute())), Path(os.path.normpath(place.absolute()))
     return one == other or one in other.parents or other in one.parents

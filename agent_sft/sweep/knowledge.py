@@ -54,8 +54,10 @@ def usual(plan: SweepPlan, resources: Resources) -> Outside:
     )
 
 
-def _note_done(plan: SweepPlan, job: Job) -> None:
-    """Stamp a command that has made something."""
-    if job.kind == "prepare":
-        number = int(job.id.rpartition("/")[2])
-        stamp_prepare(plan.out, number, plan.config.prepare[number])
+def _note_done(plan: SweepPlan, job: Job) -> str | None:
+    """Stamp a command that has made what it was to make; else tell what is missing."""
+    if job.kind != "prepare":
+        return None
+    number = int(job.id.rpartition("/")[2])
+    missing = stamp_prepare(plan.out, number, plan.config.prepare[number])
+    return f"it did not make {', '.join(missing)}" if missing else None

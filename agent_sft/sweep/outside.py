@@ -22,8 +22,8 @@ class Outside:
     """The plan with the checkpoints that a variant's training has left, in place of those that were expected."""
     write_report: Callable[[Path, bool], object] = lambda _folder, _complete: None
     """Make the report of the sweep in a folder, at its end with all that is bundled beside it."""
-    note_done: Callable[[SweepPlan, Job], None] = lambda _plan, _job: None
-    """Stamp a job whose command, which knows of no stamps, has ended well."""
+    note_done: Callable[[SweepPlan, Job], str | None] = lambda _plan, _job: None
+    """Stamp a job whose command, which knows of no stamps, has ended well; or tell what it did not make."""
     expected_seconds: Callable[[Job], float | None] = lambda _job: None
     """How long a job takes, by what is known before it ran."""
     needed_bytes: Callable[[SweepPlan, Job], int | None] = lambda _plan, _job: None

@@ -37,8 +37,10 @@ def expand(pattern: str, where: str, *, made: Iterable[str] = ()) -> list[Match]
         made: files that are not there yet and will be.
 
     Raises:
-        UserError: braces hold one thing alone, or no file has such a name.
+        UserError: it is empty, braces hold one thing alone, or no file has such a name.
     """
+    if not pattern.strip():
+        raise UserError("an empty name", where=where, fix="name a file, or a pattern")
     found: list[Match] = []
     for alternative, varying in _alternatives(pattern, where):
         if not GLOB.search(alternative):

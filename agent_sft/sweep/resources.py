@@ -43,9 +43,9 @@ def resources_of(config: ResourcesConfig, source: str) -> Resources:
     visible = visible_gpus()
     gpus = visible if config.gpus is None else tuple(gpu for gpu in visible if gpu.index in config.gpus)
     cores = config.cores or len(os.sched_getaffinity(0))
-    if gpus:
+    if visible:
         for index in config.gpus or ():
-            if index not in {gpu.index for gpu in gpus}:
+            if index not in {gpu.index for gpu in visible}:
                 there = ", ".join(str(gpu.index) for gpu in visible)
                 raise UserError(
                     f"there is no GPU {index}", where=f"{source}, resources.gpus", fix=f"GPUs here: {there}"

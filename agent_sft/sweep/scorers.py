@@ -39,7 +39,7 @@ class Scorer:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (QUEUE, OUTCOMES):
             (folder / name).unlink(missing_ok=True)
-        self._folder = folder
+        self.folder = folder
         self._answers = LineFollower(folder / OUTCOMES)
         self.log = folder / "scorer.log"
         command = [sys.executable, "-P", "-m", "agent_sft.sweep.scoring", str(folder)]
@@ -76,7 +76,7 @@ class Scorer:
         return None
 
     def _order(self, order: Order) -> None:
-        write_line(self._folder / QUEUE, order)
+        write_line(self.folder / QUEUE, order)
 
 
 def lora_rank(plan: SweepPlan, server: str) -> int | None:

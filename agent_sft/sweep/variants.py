@@ -10,9 +10,10 @@ from typing import Any
 
 from agent_sft.config.sft import SFTConfig
 from agent_sft.config.sweep import SweepConfig, Value
-from agent_sft.config.sweep_file import SET, check_name, with_set
+from agent_sft.config.sweep_checks import SET, check_name, laid_over, with_set
 from agent_sft.data.store import is_reference
 from agent_sft.errors import UserError
+from agent_sft.stages.evaluators.customer import is_address
 from agent_sft.sweep.graph import Variant
 from agent_sft.sweep.patterns import Match, expand, names_of, plain, values_of
 
@@ -49,6 +50,7 @@ def variants_of(config: SweepConfig, out: Path, *, processes: int | None, source
     for draft in drafts:
         check_name(draft.name, f"{source}, variants")
         if draft.model is not None:
+            _check_model(draft.model, config, f"{source}, {draft.name}")
             found.append(Variant(draft.name, draft.name, draft.value, None, None, draft.model))
             continue
         for seed in config.seeds:
@@ -89,7 +91,7 @@ def training(options: Mapping[str, Any], own: Mapping[str, Any], processes: int 
 def _trained(config: SweepConfig, source: str) -> list[_Draft]:
     if config.data:
         return _of_data(config, source)
-    drafts = [_Draft(one.name, one.value, _merged(config.sft, one.sft), one.model) for one in config.variants]
+    drafts = [_Draft(one.name, one.value, laid_over(config.sft, one.sft), one.model) for one in config.variants]
     if drafts or not config.grid:
         return drafts
     return [_Draft("", None, config.sft)]
@@ -135,6 +137,17 @@ def _check_there(name: str, made: Sequence[str], where: str) -> None:
     raise UserError("no such file", where=f"{where}: {name}", fix=fix)
 
 
+def _check_model(model: str, config: SweepConfig, where: str) -> None:
+    """Refuse a finished model that is neither a folder, nor can be a name on the hub or an address."""
+    path = Path(model)
+    made = any(path in (one, *one.parents) for command in config.prepare for one in command.makes)
+    if path.is_dir() or made or is_address(model):
+        return
+    if path.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
+        what = "is a file, not a model's folder" if path.exists() else "there is no such folder"
+        raise UserError(what, where=f"{where}: {model}", fix="give a run's folder, a model's, or a name on the hub")
+
+
 def _crossed(drafts: list[_Draft], grid: Mapping[str, tuple[Any, ...]]) -> list[_Draft]:
     """Return every draft that is trained with every combination of the grid's values."""
     if not grid:
@@ -170,11 +183,3 @@ def _value(value: Any) -> Value:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     return str(value)
-
-
-def _merged(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay options over others, LLaMA-Factory's own one by one."""
-    merged = {**options, **more}
-    if "set" in options and "set" in more:
-        merged["set"] = {**options["set"], **more["set"]}
-    return merged

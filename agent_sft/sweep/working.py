@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,11 @@ from agent_sft.sweep.cleaning import scored_steps
 from agent_sft.sweep.commands import runnable
 from agent_sft.sweep.doneness import make_room
 from agent_sft.sweep.executor import Executor, Handle
-from agent_sft.sweep.failing import engine_logs, no_space_left, why_failed
 from agent_sft.sweep.graph import Job
 from agent_sft.sweep.journal import Journal
+from agent_sft.sweep.judging import Judge
 from agent_sft.sweep.outside import Outside
-from agent_sft.sweep.pruning import prune
-from agent_sft.sweep.retrying import last_words, passing_cause, pause
+from agent_sft.sweep.pruning import prune, size_of
 from agent_sft.sweep.scorers import Scorer, first_model, lora_rank
 from agent_sft.sweep.slots import Pool, Share
 from agent_sft.sweep.standing import Standing
@@ -62,8 +61,7 @@ class Working:
         self._journal = journal
         self._outside = outside
         self._say = say
-        self._retry_seconds = retry_seconds
-        self._tries: dict[str, int] = {}
+        self._judge = Judge(standing, journal, outside.note_done, say, retry_seconds)
         self._processes: list[Process] = []
         self._scorers: list[Scorer] = []
 
@@ -78,17 +76,17 @@ class Working:
             if (status := process.handle.poll()) is not None:
                 self._processes.remove(process)
                 self.pool.give_back(process.share)
-                self._judge(process.job, status, len(process.share.gpus))
+                self._judge.ended(process.job, status, len(process.share.gpus))
         for scorer in list(self._scorers):
             status = scorer.handle.poll()  # before its answers are read: the last one is not missed
             if scorer.job is not None and (answer := scorer.answer()) is not None:
                 job, scorer.job = scorer.job, None
-                self._judge(job, answer.status, len(scorer.share.gpus), answer.reason, final=answer.final)
+                self._judge.ended(job, answer.status, len(scorer.share.gpus), answer.reason, final=answer.final)
             if status is not None:
                 self._scorers.remove(scorer)
                 self.pool.give_back(scorer.share)
                 if scorer.job is not None:
-                    self._judge(scorer.job, status or 1, len(scorer.share.gpus), more=[scorer.log])
+                    self._judge.ended(scorer.job, status or 1, len(scorer.share.gpus), more=[scorer.log])
 
     def start(self) -> None:
         """Start what may start, as far as there is room; make room where only an idle server is in the way."""
@@ -104,6 +102,7 @@ class Working:
             if scorer.idle and (short or not self._comes(scorer.server)):
                 scorer.end()
         if not short:
+            self._widen()
             self._warm()
 
     def stop(self, stop: StopSignal) -> None:
@@ -147,7 +146,7 @@ class Working:
         """Start a job in a process of its own."""
         if job.kind == "train" and (refusal := self._no_room(job)) is not None:
             self.pool.give_back(share)
-            self._fail(job, refusal, [])
+            self._judge.failed(job, refusal)
             return
         if job.evaluation is not None and (other := self._other_evaluation(job.evaluation)) is not None:
             self._say(f"{job.id}: set aside what {job.evaluation.out} held: {other}")
@@ -158,7 +157,7 @@ class Working:
         except OSError as error:
             self.pool.give_back(share)
             self._journal.ends(job.id, 1, 0)
-            self._fail(job, f"cannot be started: {error.strerror} ({error.filename or log})", [])
+            self._judge.failed(job, f"cannot be started: {error.strerror} ({error.filename or log})")
             return
         self._processes.append(Process(job, handle, share))
 
@@ -178,24 +177,39 @@ class Working:
             return True  # it waits for its turn
         if scorer is None and (scorer := self._new_scorer(job.server, job)) is None:
             return False
+        self._hand_over(job, scorer)
+        return True
+
+    def _hand_over(self, job: Job, scorer: Scorer) -> None:
         log = self._begin(job, scorer.share)
         try:
-            scorer.score(job, lora_rank(self._standing.plan, job.server), log)
+            scorer.score(job, lora_rank(self._standing.plan, scorer.server), log)
         except OSError as error:
             scorer.job = None
             self._journal.ends(job.id, 1, 0)
-            self._fail(job, f"cannot be started: {error.strerror} ({error.filename or log})", [])
-        return True
+            self._judge.failed(job, f"cannot be started: {error.strerror} ({error.filename or log})")
+
+    def _widen(self) -> None:
+        """Start further servers for evaluations that wait, on GPUs that nobody else wants.
+
+        Processors are too few for that: a server takes longer to start there than most evaluations take.
+        """
+        for job in self._standing.startable() if self.pool.on_gpus else ():
+            if job.kind == "score" and job.server is not None and (scorer := self._new_scorer(job.server, job)):
+                self._hand_over(job, scorer)
 
     def _new_scorer(self, server: str, job: Job) -> Scorer | None:
         share = self.pool.take(job.slots)
         if share is None:
             return None
+        used = {scorer.folder for scorer in self._scorers}
+        names = (server if number == 1 else f"{server}-{number}" for number in range(1, len(used) + 2))
+        folder = next(place for name in names if (place := self._standing.plan.out / "servers" / name) not in used)
         try:
-            scorer = Scorer(server, self._standing.plan.out / "servers" / server, share, self._executor)
+            scorer = Scorer(server, folder, share, self._executor)
         except OSError as error:
             self.pool.give_back(share)
-            self._fail(job, f"its server cannot be started: {error.strerror} ({error.filename})", [])
+            self._judge.failed(job, f"its server cannot be started: {error.strerror} ({error.filename})")
             return None
         self._scorers.append(scorer)
         return scorer
@@ -230,62 +244,15 @@ class Working:
         self._say(f"{job.id}: starts ({reason}); {', '.join(share.words) or 'no device'}; log {log}")
         return log
 
-    def _judge(
-        self,
-        job: Job,
-        status: int,
-        gpus: int,
-        said: str | None = None,
-        *,
-        final: bool = False,
-        more: Sequence[Path] = (),
-    ) -> None:
-        """Take note of how an attempt ended: by what it left, not by what it said.
-
-        Args:
-            job: that ended.
-            status: its exit status.
-            gpus: that it held.
-            said: why it failed, where that was told.
-            final: whether another try would end alike.
-            more: logs that may tell the cause, beside its own.
-        """
-        self._journal.ends(job.id, status, gpus)
-        log = self._standing.plan.out / (self._journal[job.id].log or "")
-        if status == 0:
-            self._outside.note_done(self._standing.plan, job)
-            left = self._standing.why_run(job)
-            if left is None:
-                self._standing.done(job)
-                self._say(f"{job.id}: done in {self._journal[job.id].seconds:.0f} s")
-            else:
-                self._fail(job, f"it ended well and is not done: {left}", [])
-            return
-        tries = self._tries[job.id] = self._tries.get(job.id, 0) + 1
-        retries = self._standing.plan.config.retries
-        logs = [log, *more, *engine_logs(self._standing.plan, job, self._journal[job.id].started)]
-        full = no_space_left(self._standing.plan.out)
-        cause = None if final or full else passing_cause(job.kind, status, logs)
-        reason = full or said or why_failed(log, status)
-        if cause is None or tries > retries:
-            self._fail(job, reason, last_words(log))
-            return
-        seconds = pause(tries, self._retry_seconds)
-        self._say(f"{job.id}: {reason} ({cause}); retry {tries} of {retries} in {seconds:.0f} s")
-        self._standing.again(job, f"{cause}: retry {tries} of {retries}", seconds)
-
-    def _fail(self, job: Job, reason: str, shown: Sequence[str]) -> None:
-        self._standing.failed(job, reason)
-        log = self._journal[job.id].log
-        where = f"; the end of {self._standing.plan.out / log}:" if shown and log else ""
-        self._say("\n".join([f"{job.id}: failed: {reason}{where}", *(f"  | {line}" for line in shown)]))
-
     def _no_room(self, job: Job) -> str | None:
         """Return why a training's weights would not fit on the disk; None where they will, or nothing tells."""
         plan = self._standing.plan
         needed = self._outside.needed_bytes(plan, job)
         if needed is None:
             return None
+        # What an earlier attempt has written is there already, and gone on with or set aside.
+        run = plan.run_of(job)
+        needed -= sum(map(size_of, run.glob("checkpoint-*"))) if run is not None else 0
         running = [one.job for one in self._processes if one.job.kind == "train"]
         promised = sum(self._outside.needed_bytes(plan, other) or 0 for other in running)
         free = shutil.disk_usage(plan.out).free - promised

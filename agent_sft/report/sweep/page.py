@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from agent_sft.report.numbers import counted
+from agent_sft.report.numbers import counted, moment
 from agent_sft.report.page import Markup, page, table
-from agent_sft.report.sweep import tables
+from agent_sft.report.sweep import failure_tables, making, tables
 from agent_sft.report.sweep.answer import answer
 from agent_sft.report.sweep.drawing import curve_figure, loss_figures, score_figures
 from agent_sft.report.sweep.facts import Failure, SweepFacts
@@ -24,16 +24,18 @@ from agent_sft.report.sweep.standing import standing, unfinished
 from agent_sft.report.sweep.transcripts import show
 from agent_sft.report.tables import Table
 
+_TOGETHER = re.compile(r" (?=%|=|&lt; 0)|(?<=[×=]) |(?<=&lt;) (?=0)")
 _INTERVAL = re.compile(r" (\[[^\[\]]*\])$")
 
 
-def sweep_page(facts: SweepFacts, scores: Sequence[Scores], *, viewer: bool) -> str:
+def sweep_page(facts: SweepFacts, scores: Sequence[Scores], *, viewer: bool, why_not: str | None = None) -> str:
     """Return the page.
 
     Args:
         facts: of the sweep.
         scores: what each evaluator found.
         viewer: whether Inspect's own viewer lies beside the page.
+        why_not: why it does not, where that was asked for and failed.
     """
     record = facts.record
     sections = (
@@ -42,7 +44,7 @@ def sweep_page(facts: SweepFacts, scores: Sequence[Scores], *, viewer: bool) -> 
         ("variants", "Variants", _variants(facts, scores)),
         ("comparison", "Comparison", _comparison(scores)),
         ("losses", "Losses", loss_figures(facts) or ""),
-        ("failures", "Where it fails", _failures(facts, scores, viewer)),
+        ("failures", "Where it fails", _failures(facts, scores, viewer, why_not)),
         ("made", "How it was made", _made(facts)),
     )
     there = [one for one in sections if one[2]]
@@ -64,7 +66,7 @@ def _answer(facts: SweepFacts, scores: Sequence[Scores]) -> str:
         first, *further = answer(found)
         if number:
             parts.append(f"<h3>{escape(found.evaluator)}</h3>")
-        parts.append(f'<p class="{"answer" if not number else ""}">{escape(first)}</p>')
+        parts.append(f'<p class="{"answer" if not number else ""}">{_kept_together(first)}</p>')
         parts.append(_list(further, "further"))
     if not scores:
         parts.append('<p class="answer">Nothing has been scored yet.</p>')
@@ -91,7 +93,7 @@ def _scores(facts: SweepFacts, scores: Sequence[Scores]) -> str:
             continue  # A single number of each variant: it stands in the table.
         who = f", customer: {found.user_model}" if found.user_model else ""
         sample = f"{counted(found.tasks, 'task')} × {counted(found.trials, 'trial')}"
-        parts.append(f"<h3>{escape(found.evaluator)}</h3>")
+        parts.append(_head(found, scores))
         parts.append(f'<p class="soft">{escape(found.benchmark)}: {sample}{escape(who)}</p>')
         parts += [score_figures(found), curve_figure(facts, found) or ""]
     return "\n".join(parts)
@@ -122,18 +124,18 @@ def _comparison(scores: Sequence[Scores]) -> str:
         own += [tables.seeds_table(found, measure) for measure in found.measures]
         there = [one for one in own if one is not None]
         if there:
-            parts.append(f"<h3>{escape(found.evaluator)}</h3>{''.join(map(_table, there))}{''.join(folded)}")
+            parts += [_head(found, scores), *map(_table, there), *folded]
     return "\n".join(parts)
 
 
-def _failures(facts: SweepFacts, scores: Sequence[Scores], viewer: bool) -> str:
+def _failures(facts: SweepFacts, scores: Sequence[Scores], viewer: bool, why_not: str | None) -> str:
     parts: list[str] = []
     for found in scores:
         attempts = read_attempts(facts, found.evaluator)
         if found.kind == "loss" or not attempts:
             continue
-        parts.append(f"<h3>{escape(found.evaluator)}</h3>")
-        made = (tables.family_table(attempts), tables.reason_table(attempts))
+        parts.append(_head(found, scores))
+        made = (failure_tables.family_table(attempts), failure_tables.reason_table(attempts))
         parts += [_table(one) for one in made if one is not None]
         parts.append(conversations(show(attempts), [one.group for one in attempts]))
     if viewer and parts:
@@ -141,6 +143,8 @@ def _failures(facts: SweepFacts, scores: Sequence[Scores], viewer: bool) -> str:
         parts.append(
             f"<p>{link}, through a web server: <code>python3 -m http.server</code> in the report's folder.</p>"
         )
+    if why_not is not None:
+        parts.append(f'<p class="soft">Inspect\'s own viewer is not beside this page: {escape(why_not)}.</p>')
     return "\n".join(parts)
 
 
@@ -148,13 +152,13 @@ def _made(facts: SweepFacts) -> str:
     record = facts.record
     place = f"cd {shlex.quote(record.folder)}\n" if record.folder else ""
     parts = [f"<h3>Command</h3>{as_pre(place + shlex.join(record.command))}"]
-    data = tables.data_table(facts)
+    data = making.data_table(facts)
     if data is not None:
         parts.append(f'<h3>Data</h3><div class="loose">{_table(data)}</div>')
     parts.append(
-        f'<h3>Machine and versions</h3><div class="loose narrow">{_table(tables.made_with_table(facts))}</div>'
+        f'<h3>Machine and versions</h3><div class="loose narrow">{_table(making.made_with_table(facts))}</div>'
     )
-    parts.append(f'<h3>Jobs</h3><div class="loose">{_table(tables.jobs_table(facts))}</div>')
+    parts.append(f'<h3>Jobs</h3><div class="loose">{_table(making.jobs_table(facts))}</div>')
     parts.append(f"<h3>Settings</h3>{_settings('the sweep file, resolved', record.settings)}")
     parts += [
         _settings(f"LLaMA-Factory's settings of {one.record.name}", one.training.arguments)
@@ -162,6 +166,11 @@ def _made(facts: SweepFacts) -> str:
         if one.training is not None and one.training.arguments
     ]
     return "\n".join(parts)
+
+
+def _head(found: Scores, scores: Sequence[Scores]) -> str:
+    """Return the evaluator's name as a heading where there are several."""
+    return f"<h3>{escape(found.evaluator)}</h3>" if len(scores) > 1 else ""
 
 
 def _settings(title: str, value: dict[str, Any]) -> str:
@@ -173,12 +182,17 @@ def _foot(facts: SweepFacts, viewer: bool) -> str:
     links = ['<a href="report.md">Markdown</a>', '<a href="report.json">JSON</a>', '<a href="report.csv">CSV</a>']
     if viewer:
         links.append('<a href="viewer/index.html">Inspect\'s viewer</a>')
-    return f"<footer><p>The same numbers: {', '.join(links)}. As of {escape(facts.record.updated)}.</p></footer>"
+    return f"<footer><p>The same numbers: {', '.join(links)}. As of {moment(facts.record.updated)}.</p></footer>"
 
 
 def _list(lines: Sequence[str], kind: str) -> str:
-    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    listed = "".join(f"<li>{_kept_together(line)}</li>" for line in lines)
     return f'<ul class="{kind}">{listed}</ul>' if lines else ""
+
+
+def _kept_together(sentence: str) -> str:
+    """Return a sentence as HTML, numbers not parted from what belongs to them at the end of a line."""
+    return _TOGETHER.sub("\u00a0", escape(sentence))
 
 
 def _table(found: Table) -> str:

@@ -20,7 +20,7 @@ def conversations(shown: Shown, groups: list[str]) -> str:
         notes.append(f"{shown.left_out:,} more did not fit on the page; the logs of the evaluations have them.")
     if shown.unreadable:
         notes.append(f"{shown.unreadable:,} could not be read.")
-    lines = [f'<h4>Conversations of the same tasks</h4><p class="soft">{" ".join(notes)}</p>']
+    lines = [f'<h3>Conversations of the same tasks</h3><p class="soft">{" ".join(notes)}</p>']
     lines += [
         f"<details><summary>what the conversations begin with</summary>{as_pre(text)}</details>"
         for text in shown.system
@@ -50,7 +50,7 @@ def _task(task: str, found: Sequence[tuple[Pick, Markup]]) -> str:
         for one, _ in found
     )
     articles = "".join(
-        f'<article data-of="{escape(one.group, quote=True)}"><h5>{escape(one.group)}, trial {one.trial.trial + 1}</h5>'
+        f'<article data-of="{escape(one.group, quote=True)}"><h4>{escape(one.group)}, trial {one.trial.trial + 1}</h4>'
         f"<p>{_verdict(one.trial)}</p>{markup}</article>"
         for one, markup in found
     )

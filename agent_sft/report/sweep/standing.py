@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from agent_sft.report.numbers import counted, duration
+from agent_sft.report.numbers import counted, duration, moment
 from agent_sft.report.sweep.facts import SweepFacts
 from agent_sft.report.sweep.scores import Scores
 
@@ -17,7 +17,7 @@ def standing(facts: SweepFacts) -> list[str]:
     seconds = sum(one.seconds for one in record.jobs)
     gpu_hours = sum(one.gpu_seconds for one in record.jobs) / 3600
     lines = [
-        f"finished {record.finished}" if record.finished else f"not finished, as of {record.updated}",
+        f"finished {moment(record.finished)}" if record.finished else f"not finished, as of {moment(record.updated)}",
         f"{states['done']} of {counted(len(facts.variants), 'variant')} done",
     ]
     if seconds:
@@ -38,9 +38,10 @@ def unfinished(facts: SweepFacts, scores: Sequence[Scores]) -> list[str]:
         if variant.state == "done":
             continue
         training = variant.training
-        step = f", at step {training.steps:,}" if training and training.steps and variant.state == "running" else ""
-        planned = f" of {training.planned:,}" if step and training and training.planned else ""
-        lines.append(f"{variant.record.name} is {_state(variant.state)}{step}{planned}.")
+        step = ""
+        if variant.state == "running" and training is not None and training.steps < (training.planned or 0):
+            step = f", at step {training.steps:,} of {training.planned:,}"
+        lines.append(f"{variant.record.name} is {_state(variant.state)}{step}.")
     for found in scores:
         lines += [f"Not in the comparison by {found.evaluator}: {line}." for line in found.waiting]
         for setting in found.settings:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from agent_sft.evals.comparison import SURE, Comparison
 from agent_sft.evals.seeds import GroupEstimate
@@ -11,7 +10,6 @@ from agent_sft.evals.statistics import VIOLATING, Estimate, Summary
 from agent_sft.report.numbers import counted, duration, p_value, places_for, plain, signed
 from agent_sft.report.sweep.answer import unit_of
 from agent_sft.report.sweep.facts import SweepFacts, VariantFacts
-from agent_sft.report.sweep.failing import Attempts, by_family, by_reason
 from agent_sft.report.sweep.scores import Part, Scores, last_of
 from agent_sft.report.tables import Table
 
@@ -40,7 +38,7 @@ def variants_table(facts: SweepFacts, scores: Sequence[Scores]) -> Table:
     for other in facts.record.evaluators[1:]:
         columns.append(_other(facts, other, scores))
     columns += [
-        ("answer tokens", [_estimate(summary, "output tokens") for summary in summaries]),
+        ("answer tokens", [_estimate(summary, "output tokens").partition(" ")[0] for summary in summaries]),
         ("tokens trained", [_whole(one.training.tokens if one.training else None) for one in facts.variants]),
         ("time", [duration(one.seconds) if one.seconds else NONE for one in facts.variants]),
         ("GPU-hours", [f"{one.gpu_hours:.2f}" if one.gpu_hours else NONE for one in facts.variants]),
@@ -50,7 +48,9 @@ def variants_table(facts: SweepFacts, scores: Sequence[Scores]) -> Table:
     columns = [
         (title, cells)
         for title, cells in columns
-        if any(cell != NONE for cell in cells) and not (title == "state" and finished)
+        if any(cell != NONE for cell in cells)
+        and not (title == "state" and finished)
+        and cells != [one.record.name for one in facts.variants]
     ]
     notes = ["score [95 % interval over tasks], of each model by itself"]
     if lead is not None and lead.floor is not None:
@@ -88,7 +88,7 @@ def groups_table(scores: Scores) -> Table:
         rows.append([label, *(value_and_ends(one.estimate) for one in part.estimates)])
     return Table(
         title=f"Scores by {scores.evaluator}",
-        columns=["", *(one.name for one in scores.settings)],
+        columns=["measure, tasks", *(one.name for one in scores.settings)],
         rows=rows,
         notes=[_interval_note(scores)],
     )
@@ -122,7 +122,7 @@ def comparison_table(scores: Scores, part: Part) -> Table | None:
         title=f"{part.measure}{where} against {found.baseline}",
         columns=columns,
         rows=rows,
-        notes=[*_trend_note(scores, part, found), *found.notes],
+        notes=[*_comparison_notes(part, found), *found.notes],
     )
 
 
@@ -143,7 +143,7 @@ def trends_table(scores: Scores) -> Table | None:
     name, unit = unit_of(scores.varied)
     return Table(
         title=f"The trend with {name}",
-        columns=["", f"change per {unit or 'unit'}", "p", "p, Holm", "verdict"],
+        columns=["measure, tasks", f"change per {unit or 'unit'}", "p", "p, Holm", "verdict"],
         rows=rows,
         notes=["the mean over tasks of each task's least-squares slope; Holm's correction is over the families"],
     )
@@ -169,75 +169,6 @@ def seeds_table(scores: Scores, measure: str) -> Table | None:
     )
 
 
-def family_table(attempts: Sequence[Attempts]) -> Table | None:
-    """Return how many trials failed by family."""
-    rows = by_family(list(attempts))
-    if not rows:
-        return None
-    return Table(
-        title="Failed trials by family of tasks",
-        columns=["family", *(one.group for one in attempts)],
-        rows=[[name, *(f"{failed:,} of {total:,}" for failed, total in counts)] for name, counts in rows],
-    )
-
-
-def reason_table(attempts: Sequence[Attempts]) -> Table | None:
-    """Return how many trials failed by reason."""
-    rows = by_reason(list(attempts))
-    if not rows:
-        return None
-    notes = ["a trial can fail for several reasons; … stands for what differs from task to task"]
-    if len(rows) > SHOWN_REASONS:
-        notes.append(f"{len(rows) - SHOWN_REASONS:,} rarer reasons are left out")
-    return Table(
-        title="Failed trials by reason",
-        columns=["reason", *(one.group for one in attempts)],
-        rows=[[name, *(f"{count:,}" for count in counts)] for name, counts in rows[:SHOWN_REASONS]],
-        notes=notes,
-    )
-
-
-def data_table(facts: SweepFacts) -> Table | None:
-    """Return what each training read: files with their digests, and what became of the rows."""
-    rows = []
-    for one in facts.variants:
-        if one.training is None or not (one.training.inputs or one.training.rows):
-            continue
-        training = one.training
-        files = "; ".join(f"{name} {short(digest)}" for name, digest in training.inputs.items())
-        fates = ", ".join(f"{count:,} {fate}" for fate, count in training.rows.items())
-        steps = "; ".join(f"{name}: {_step(step)}" for name, step in training.done.items()) or "nothing"
-        rows.append([one.record.name, files or NONE, fates or NONE, steps])
-    if not rows:
-        return None
-    return Table(title="Data", columns=["variant", "files and digests", "rows", "changed by"], rows=rows)
-
-
-def jobs_table(facts: SweepFacts) -> Table:
-    """Return each job with its time, its devices and its command."""
-    rows = []
-    for job in facts.record.jobs:
-        time = duration(job.seconds) if job.seconds else NONE
-        told = [job.state, f"{job.attempts}", time, ", ".join(job.devices) or NONE]
-        rows.append([job.id, *told, shlex.join(job.command) or NONE])
-    return Table(title="Jobs", columns=["job", "state", "tries", "time", "on", "command"], rows=rows)
-
-
-def made_with_table(facts: SweepFacts) -> Table:
-    """Return the machine and the versions."""
-    machine = facts.record.machine
-    gpus = machine.get("gpus") or []
-    memory = machine.get("memory_bytes")
-    rows = [
-        ["machine", ", ".join(str(machine[key]) for key in ("host", "platform") if machine.get(key)) or NONE],
-        ["processors", f"{machine['cores']}" if machine.get("cores") else NONE],
-        ["memory", f"{memory / 2**30:.0f} GiB" if memory else NONE],
-        ["GPUs", ", ".join(map(str, gpus)) or "none"],
-        *([name, version] for name, version in sorted(facts.record.versions.items())),
-    ]
-    return Table(title="Machine and versions", columns=["", ""], rows=rows)
-
-
 def value_and_ends(one: Estimate) -> str:
     """Return a score with its interval."""
     if one.value is None:
@@ -249,23 +180,24 @@ def value_and_ends(one: Estimate) -> str:
     return f"{one.value:.3f}{ends}"
 
 
-def short(digest: str) -> str:
-    """Return the beginning of a digest, enough to tell files apart."""
-    return digest if len(digest) < 24 else f"{digest[:19]}…"
-
-
 def _interval_note(scores: Scores) -> str:
     several = any(len(one.folders) > 1 for one in scores.settings)
     over = "tasks and training seeds" if several else "tasks"
     return f"[95 % interval over {over}]; {counted(scores.tasks, 'task')} × {counted(scores.trials, 'trial')}"
 
 
-def _trend_note(scores: Scores, part: Part, found: Comparison) -> Iterable[str]:
-    if part.family is not None or found.seeds > 1:
-        return
+def _comparison_notes(part: Part, found: Comparison) -> Iterator[str]:
     least = [one.detectable for one in found.differences if one.detectable is not None]
-    if least:
+    if least and part.family is None and found.seeds == 1:
         yield f"with {counted(found.tasks, 'task')}, differences from {min(least):.3f} on are found four times in five"
+    if found.seeds > 1 and any(one.tasks_needed is None and abs(one.value) > 1e-12 for one in found.differences):
+        yield "no number of tasks tells what the seeds leave open: that takes more training seeds"
+    told = [one for one in found.differences if one.verdict != "cannot tell" and one.low is not None]
+    if any((one.low or 0.0) <= 0 <= (one.high or 0.0) for one in told):
+        yield (
+            "an interval that reaches 0 beside a small p: it is put together from those of both variants, and so wider "
+            "than need be where one of them solves next to all tasks or none; the verdict is by p"
+        )
 
 
 def _signed_ends(low: float | None, high: float | None, places: int = 3) -> str:
@@ -316,11 +248,6 @@ def _shares(one: GroupEstimate) -> list[str]:
     parts = (found.from_seeds, found.from_tasks, found.from_rest)
     shares = [f"{part / total:.0%}" if total > 1e-20 else NONE for part in parts]
     return [f"{total**0.5:.3f}", *shares, f"{(found.from_seeds * found.seeds) ** 0.5:.3f}"]
-
-
-def _step(step: dict[str, object]) -> str:
-    rows = step.get("rows")
-    return ", ".join(f"{count:,} {what}" for what, count in rows.items()) if isinstance(rows, dict) else ""
 
 
 def _number(value: float | None) -> str:

@@ -60,14 +60,20 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 def pick(attempts: list[Attempts]) -> list[Pick]:
     """Return the conversations worth a look, the most telling ones first."""
     picks = []
-    failing = {trial.task for one in attempts for _, trial in one.trials if not trial.succeeded}
+    # Trials of the same number are alike but for the model: a scripted customer says the same words.
+    failing: dict[str, int] = {}
+    for one in attempts:
+        for _, trial in one.trials:
+            if not trial.succeeded:
+                failing[trial.task] = min(trial.trial, failing.get(trial.task, trial.trial))
     for number, one in enumerate(attempts):
         by_task: dict[str, list[tuple[Scored, Trial]]] = {}
         for scored, trial in one.trials:
             by_task.setdefault(trial.task, []).append((scored, trial))
         seen: Counter[tuple[str | None, str]] = Counter()
         for order, (task, found) in enumerate(by_task.items()):
-            scored, trial = next((both for both in found if not both[1].succeeded), found[0])
+            wanted = failing.get(task, 0)
+            scored, trial = min(found, key=lambda both: (both[1].succeeded, both[1].trial != wanted, both[1].trial))
             if trial.succeeded:
                 kind = 1 if task in failing else 2
                 key = (trial.family, "")

@@ -17,7 +17,9 @@ MOST_BYTES = 500_000_000
 
 
 def make_viewer(facts: SweepFacts, place: Path) -> str | None:
-    """Bundle the viewer with all logs of Inspect that the sweep has; return why it was not done, None where it was.
+    """Bundle the viewer with all logs of Inspect that the sweep has; return why it failed, None where it did not.
+
+    Without logs of Inspect there is nothing to bundle.
 
     Args:
         facts: of the sweep.
@@ -30,10 +32,10 @@ def make_viewer(facts: SweepFacts, place: Path) -> str | None:
         for log in sorted(one.folder.glob("attempts/*/logs/*.eval"))
     ]
     if not logs:
-        return "no evaluation has logs of Inspect"
+        return None
     total = sum(log.stat().st_size for _, log in logs)
     if total > MOST_BYTES:
-        return f"the logs have {total / 1e9:.1f} GB; inspect view --log-dir shows them where they are"
+        return f"its logs have {total / 1e9:.1f} GB; inspect view --log-dir shows them where they are"
     try:
         python = engine_python("eval")
     except UserError as error:

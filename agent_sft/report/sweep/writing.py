@@ -11,7 +11,7 @@ import orjson
 
 from agent_sft.files import write_atomic
 from agent_sft.report.evaluations import summary_rows
-from agent_sft.report.sweep import tables
+from agent_sft.report.sweep import failure_tables, making, tables
 from agent_sft.report.sweep.answer import answer
 from agent_sft.report.sweep.facts import SweepFacts, read_sweep
 from agent_sft.report.sweep.failing import read_attempts
@@ -40,13 +40,12 @@ def write_report(folder: Path, *, viewer: bool = False) -> Path:
     facts = read_sweep(folder)
     scores = read_scores(facts)
     place = folder / REPORT
-    if viewer:
-        make_viewer(facts, place / VIEWER)
+    why_not = make_viewer(facts, place / VIEWER) if viewer else None
     bundled = (place / VIEWER / PAGE).is_file()
     write_atomic(place / FILES["markdown"], as_markdown(facts, scores))
     write_atomic(place / FILES["json"], as_json(facts, scores))
     write_atomic(place / FILES["csv"], as_csv(facts))
-    write_atomic(place / PAGE, sweep_page(facts, scores, viewer=bundled))
+    write_atomic(place / PAGE, sweep_page(facts, scores, viewer=bundled, why_not=why_not))
     return place / PAGE
 
 
@@ -71,8 +70,8 @@ def as_markdown(facts: SweepFacts, scores: Sequence[Scores]) -> str:
         found_tables += [tables.comparison_table(found, part) for part in found.parts if part.family is None]
         found_tables += [tables.seeds_table(found, measure) for measure in found.measures]
         attempts = read_attempts(facts, found.evaluator)
-        found_tables += [tables.family_table(attempts), tables.reason_table(attempts)]
-    found_tables += [tables.data_table(facts), tables.made_with_table(facts), tables.jobs_table(facts)]
+        found_tables += [failure_tables.family_table(attempts), failure_tables.reason_table(attempts)]
+    found_tables += [making.data_table(facts), making.made_with_table(facts), making.jobs_table(facts)]
     lines.append(markdown([one for one in found_tables if one is not None]))
     return "\n\n".join(lines) + "\n"
 
