@@ -276,6 +276,23 @@ def compare(setup: Setup, counts: Sequence[int]) -> list[dict[str, Any]]:
     return rows
 
 
+def measure(place: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Check what was asked for and measure it in a folder that is gone afterwards.
+
+    Raises:
+        UserError: it makes no sense.
+        WorkFailed: one of the ways failed; with the end of its log.
+    """
+    if not all(0 < count <= len(SHARES) for count in options.variants):
+        raise UserError(f"there can be 1 to {len(SHARES)}", where="--variants")
+    if options.trials < 1 or options.tasks < 0:
+        raise UserError("must be at least 1", where="--trials" if options.trials < 1 else "--tasks")
+    try:
+        return compare(make_setup(place, options), options.variants)
+    except WorkFailed as error:
+        raise WorkFailed(str(error)) from error  # its log is read now: it will be gone
+
+
 def row(variants: int, sweep: Measured, loop: Measured) -> dict[str, Any]:
     """Return the figures for a number of variants."""
     return {
@@ -322,12 +339,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     try:
-        if not all(0 < count <= len(SHARES) for count in options.variants):
-            raise UserError(f"there can be 1 to {len(SHARES)}", where="--variants")
-        if options.trials < 1 or options.tasks < 0:
-            raise UserError("must be at least 1", where="--trials" if options.trials < 1 else "--tasks")
         with tempfile.TemporaryDirectory(prefix="sweep-vs-loop-") as name:
-            rows = compare(make_setup(Path(name), options), options.variants)
+            rows = measure(Path(name), options)
     except (UserError, WorkFailed) as error:
         say(f"error: {error}")
         return error.exit_code
