@@ -46,7 +46,8 @@ def test_data_of_which_no_row_is_usable_exit_1(run_cli: Callable[..., Any], tmp_
 
 
 def test_what_cannot_be_read_exits_2(run_cli: Callable[..., Any], tmp_path: Path) -> None:
-    assert run_cli("data", "check", tmp_path / "none.json").returncode == 2
+    done = run_cli("data", "check", tmp_path / "none.json")
+    assert (done.returncode, f"{tmp_path / 'none.json'}: no such file" in done.stderr) == (2, True)
     path = tmp_path / "cut.json"
     path.write_text('[{"conversations": [', encoding="utf-8")
     assert run_cli("data", "check", path).returncode == 2

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from agent_sft.data.jsontext import loads_all
 
-BLOCK = 1 << 20
+BLOCK = 1 << 19
 """Bytes of a stretch, unless a row is longer."""
 
 

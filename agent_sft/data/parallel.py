@@ -51,7 +51,7 @@ def cpus() -> int:
 
 def workers_for(paths: Iterable[Path | None]) -> int:
     """Return how many processes to start for files; none where they would not be faster or a fork is not safe."""
-    size = sum(path.stat().st_size for path in paths if path is not None)
+    size = sum(path.stat().st_size for path in paths if path is not None and path.is_file())
     if size < LARGE or sys.platform != "linux" or threading.active_count() > 1:
         return 0
     return min(cpus(), MOST) if cpus() > 1 else 0
