@@ -138,6 +138,18 @@ def test_a_comparison_that_cannot_tell_says_how_many_tasks_it_would_take(tmp_pat
     assert re.search(r"It would take about \d+ tasks to tell a change of this size four times in five\.$", first)
 
 
+def test_where_nothing_was_seen_the_interval_says_what_could_be(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, shares=(0, 5), tasks=4)
+    for name, lost in (("0pct", 1), ("5pct", 2)):
+        shutil.rmtree(folder / f"evaluations/{name}")
+        scores = {f"t{number}": [float(number != lost)] for number in range(12)}
+        written(folder / f"evaluations/{name}/final/{EVALUATOR}", scores)
+    first = answers(folder)[0]
+    assert re.search(
+        r"p = 1\.0000; .* There is no change to speak of; the interval leaves room for one of −0\.\d\d", first
+    )
+
+
 def test_a_tie_is_called_a_tie(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path, shares=(0, 5, 10), tasks=8)
     for share in (5, 10):
