@@ -160,17 +160,24 @@ def test_axe_finds_nothing_wrong(page: Path, tmp_path: Path, width: int, dark: b
 
 @needs_chromium
 @pytest.mark.slow
-def test_nothing_is_wider_than_a_phone(page: Path, tmp_path: Path) -> None:
+def test_the_page_fits_a_phone(page: Path, tmp_path: Path) -> None:
     """Chromium without a screen is never narrower than 500, so the page is looked at in a frame of 360."""
-    script = (
-        "const f = document.createElement('iframe'); f.style.cssText = 'width:360px;height:800px;border:0';"
-        "const html = document.documentElement.outerHTML.replace(/<script[^]*?<\\/script>/g, '');"
-        "f.onload = () => { const d = f.contentDocument;"
-        "for (const one of d.querySelectorAll('details')) one.open = true;"
-        "found([d.documentElement.scrollWidth, d.body.getBoundingClientRect().width]); };"
-        "f.srcdoc = html; document.body.append(f);"
-    )
-    assert max(browser.evaluate(page, script, tmp_path)) <= 360
+    script = """
+    const frame = document.createElement("iframe");
+    frame.style.cssText = "width:360px;height:800px;border:0";
+    frame.onload = () => {
+      const inside = frame.contentDocument;
+      for (const one of inside.querySelectorAll("details")) one.open = true;
+      const widths = [inside.documentElement.scrollWidth, inside.body.getBoundingClientRect().width];
+      const heads = [...inside.querySelectorAll("th")].map(one => one.getBoundingClientRect().height);
+      found([Math.max(...widths), Math.max(...heads)]);
+    };
+    frame.srcdoc = document.documentElement.outerHTML.replace(/<script[^]*?<\\/script>/g, "");
+    document.body.append(frame);
+    """
+    widest, tallest = browser.evaluate(page, script, tmp_path)
+    assert widest <= 360
+    assert tallest < 200, "a name that is broken letter by letter"
 
 
 @needs_chromium

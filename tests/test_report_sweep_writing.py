@@ -138,6 +138,18 @@ def test_a_comparison_that_cannot_tell_says_how_many_tasks_it_would_take(tmp_pat
     assert re.search(r"It would take about \d+ tasks to tell a change of this size four times in five\.$", first)
 
 
+def test_where_nothing_was_seen_the_interval_says_what_could_be(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, shares=(0, 5), tasks=4)
+    for name, lost in (("0pct", 1), ("5pct", 2)):
+        shutil.rmtree(folder / f"evaluations/{name}")
+        scores = {f"t{number}": [float(number != lost)] for number in range(12)}
+        written(folder / f"evaluations/{name}/final/{EVALUATOR}", scores)
+    first = answers(folder)[0]
+    assert re.search(
+        r"p = 1\.0000; .* There is no change to speak of; the interval leaves room for one of −0\.\d\d", first
+    )
+
+
 def test_a_tie_is_called_a_tie(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path, shares=(0, 5, 10), tasks=8)
     for share in (5, 10):
@@ -245,3 +257,36 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no sweep here"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_no_better_than_doing_nothing_is_said_to_be(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, shares=(0, 20), tasks=8)
+    shutil.rmtree(folder / "evaluations/20pct")
+    write_scores(folder / f"evaluations/20pct/final/{EVALUATOR}", gives_in=0.0, tasks=8)
+    wrong = folder / f"evaluations/20pct/final/{EVALUATOR}/results.jsonl"
+    wrong.write_text(wrong.read_text().replace('"score":1.0', '"score":0.0'))
+    assert answers(folder)[-1] == "20pct cannot be told from an agent that does nothing (0.00)."
+
+
+def test_a_second_evaluator_and_every_checkpoint_have_their_place(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, shares=(0, 20), tasks=8)
+    variants, jobs = [], list(read_record(folder).jobs)
+    for variant in read_record(folder).variants:
+        own = []
+        for step in (20, 60):
+            place = f"evaluations/{variant.name}/step-{step}/{EVALUATOR}"
+            write_scores(folder / place, gives_in=0.3, seed=step, tasks=8)
+            own.append(scored_record(variant.name, f"step-{step}", step, place))
+        loss = f"evaluations/{variant.name}/final/held_out"
+        detail = {"loss": 0.25 + (variant.value == 20), "perplexity": 1.3, "examples": 9}
+        written(folder / loss, {"held_out": [0.9]}, evaluator="loss", benchmark="held_out")
+        results = folder / loss / "results.jsonl"
+        line = json.loads(results.read_text())
+        results.write_text(json.dumps({**line, "detail": detail}) + "\n")
+        own.append(msgspec.structs.replace(own[0], evaluator="held_out", checkpoint="final", step=60, folder=loss))
+        variants.append(msgspec.structs.replace(variant, evaluations=own))
+    changed(folder, variants=variants, jobs=jobs, evaluators=[EVALUATOR, "held_out"])
+    page = write_report(folder).read_text()
+    assert "pass^1 of the checkpoints, with 95 % intervals over tasks." in page
+    assert "held_out, loss" in page and "0.2500" in page and "1.2500" in page
+    assert set(json.loads((folder / "report" / "report.json").read_bytes())["answer"]) == {EVALUATOR, "held_out"}

@@ -29,7 +29,16 @@ def answer(scores: Scores) -> list[str]:
         sure = [part.trend_p is None or part.trend_p >= SURE for part in families]
         ordered = [part for _, part in sorted(zip(sure, families, strict=True), key=lambda both: both[0])]
         sentences += [_sentence(scores, part, among=len(families)) for part in ordered]
+    low = [
+        one.group for one in lead.estimates if one.estimate.low is not None and _reaches(scores.floor, one.estimate.low)
+    ]
+    if low:
+        sentences.append(f"{_listed(low)} cannot be told from an agent that does nothing ({scores.floor:.2f}).")
     return sentences
+
+
+def _reaches(floor: float | None, low: float | None) -> bool:
+    return floor is not None and low is not None and low <= floor
 
 
 def _so_far(scores: Scores) -> str:
@@ -137,14 +146,15 @@ def _difference(one: Difference, several: bool, among: int) -> str:
 
 
 def _needed(one: Trend | Difference, found: Comparison) -> str:
-    """Return what it would take to tell; of what is as good as nothing, what could have been told."""
+    """Return what it would take to tell; of what is as good as nothing, what the interval leaves room for."""
     settings = [variant.setting or 0.0 for variant in found.variants]
     reach = max(settings) - min(settings) if isinstance(one, Trend) else 1.0
     change = abs(one.slope if isinstance(one, Trend) else one.value) * reach
     if change < SEEN:
-        if one.detectable is None:
-            return "There is no change to tell."
-        return f"There is no change to speak of; one of {one.detectable * reach:.2f} would be told four times in five."
+        if one.low is None or one.high is None:
+            return "There is no change to speak of."
+        room = f"{signed(max(-1.0, one.low * reach), 2)} to {signed(min(1.0, one.high * reach), 2)}"
+        return f"There is no change to speak of; the interval leaves room for one of {room}."
     if one.tasks_needed is None:
         more = "more training seeds are needed" if found.seeds > 1 else "it is too small"
         return f"No number of tasks would tell a change of this size: {more}."

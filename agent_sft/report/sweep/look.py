@@ -28,7 +28,8 @@ nav a { display: inline-block; padding: .2rem 0; }
 .further { padding-left: 1.2rem; max-width: 52rem; } .further li { margin: .3rem 0; }
 .warn { border-left: 4px solid var(--bad); background: var(--tint); padding: .5rem .9rem; margin: .8rem 0; }
 .wide { overflow-x: auto; margin: .8rem 0 .6rem; }
-.wide table { margin: 0; width: auto; min-width: min(100%, 28rem); }
+.wide table { margin: 0; width: auto; min-width: min(100%, 28rem);
+  border-collapse: separate; border-spacing: 0; }
 caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .35rem; }
 td, th { vertical-align: top; white-space: nowrap; overflow-wrap: normal; padding: .3rem .42rem; font-size: .9rem; }
 td:first-child, th:first-child { padding-left: 0; }
@@ -74,16 +75,17 @@ pre { background: var(--tint); line-height: 1.5; max-height: 26rem; overflow: au
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem; color: var(--soft);
   font-size: .9rem; }
 @media (max-width: 30rem) { h1 { font-size: 1.35rem; }
-.answer { font-size: 1.06rem; padding-left: .7rem; }
+.answer { font-size: 1.06rem; padding-left: .7rem;
+  }
 .wide tbody th, .wide thead th:first-child { position: sticky; left: 0; background: var(--paper);
-  max-width: 7.5rem; white-space: normal; overflow-wrap: anywhere; } }
+  max-width: 8.5rem; white-space: normal; overflow-wrap: break-word; min-width: 5rem; } }
 @media print { :root { color-scheme: light; --paper: #fff; --text: #000; --soft: #444; --line: #bbb;
-  --tint: #f4f4f4; }
-body { max-width: none; margin: 0; font-size: 10pt; }
-nav, .tools, .skip, details.task, figure details { display: none; } .wide { overflow: visible; }
-td, th { white-space: normal; font-size: 8.5pt; padding: .15rem .3rem; } h2, h3, caption { break-after: avoid; }
-tr { break-inside: avoid; } pre { max-height: none; white-space: pre-wrap; }
-.charts { grid-template-columns: 1fr 1fr; } }
+  --tint: #f4f4f4; } body { max-width: none; margin: 0; font-size: 10pt; }
+  nav, .tools, .skip, details.task, figure details { display: none; } .wide { overflow: visible; } td, th {
+  white-space: normal; font-size: 8.5pt; padding: .15rem .3rem; } h2, h3, caption { break-after: avoid; } tr {
+  break-inside: avoid; } pre { max-height: none; white-space: pre-wrap; } .charts {
+  grid-template-columns: 1fr 1fr; } td small { font-size: 7pt; white-space: nowrap; } th button::after {
+  display: none; } details:not([open]) { display: none; } .notes, figcaption, .key { font-size: 8pt; } }
 """ + "".join(
     f"svg .s{number} {{ stroke: var(--s{number}); }} svg .mark.s{number} {{ fill: var(--s{number}); }}\n"
     for number in range(KINDS)

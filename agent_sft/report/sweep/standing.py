@@ -38,9 +38,10 @@ def unfinished(facts: SweepFacts, scores: Sequence[Scores]) -> list[str]:
         if variant.state == "done":
             continue
         training = variant.training
-        step = f", at step {training.steps:,}" if training and training.steps and variant.state == "running" else ""
-        planned = f" of {training.planned:,}" if step and training and training.planned else ""
-        lines.append(f"{variant.record.name} is {_state(variant.state)}{step}{planned}.")
+        step = ""
+        if variant.state == "running" and training is not None and training.steps < (training.planned or 0):
+            step = f", at step {training.steps:,} of {training.planned:,}"
+        lines.append(f"{variant.record.name} is {_state(variant.state)}{step}.")
     for found in scores:
         lines += [f"Not in the comparison by {found.evaluator}: {line}." for line in found.waiting]
         for setting in found.settings:
