@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -73,27 +74,31 @@ def make_file(path: Path, megabytes: int, *, unique: bool = False) -> int:
 
 def ours(source: Path, place: Path) -> None:
     """Process and prepare, with all the reports that belong to it."""
+    from agent_sft.data.ahead import Ahead
     from agent_sft.data.pipeline import load_pipeline
     from agent_sft.data.preparing import prepare_dataset
     from agent_sft.data.processing import process_data
 
-    processed = process_data(source, load_pipeline(PIPELINE), output=place / "processed.jsonl")
-    prepared = prepare_dataset(processed.output, name="telecom", folder=place / "prepared")
+    ahead = Ahead("telecom", "qwen")
+    processed = process_data(source, load_pipeline(PIPELINE), output=place / "processed.jsonl", ahead=ahead)
+    prepared = prepare_dataset(
+        processed.output, name="telecom", folder=place / "prepared", template="qwen", form="openai", ahead=ahead
+    )
     assert prepared.rows_kept == processed.rows["read"], "nothing in this file has to be refused"
 
 
 def plain_merge(source: Path, place: Path) -> None:
-    """Join neighbouring turns of one speaker and cut unanswered ends, with the whole file in memory."""
+    """Join neighbouring turns of one speaker and cut an unanswered end, with the whole file in memory."""
     with source.open(encoding="utf-8") as stream:
         rows = json.load(stream)
     for row in rows:
         turns: list[dict[str, Any]] = []
         for turn in row["conversations"]:
             if turns and turns[-1]["from"] == turn["from"]:
-                turns[-1] = {**turns[-1], "value": f"{turns[-1]['value']}\n{turn['value']}"}
+                turns[-1]["value"] += "\n" + turn["value"]
             else:
-                turns.append(dict(turn))
-        while turns and turns[-1]["from"] == "human":
+                turns.append(turn.copy())
+        if len(turns) % 2 and turns[-1]["from"] == "human":
             turns.pop()
         row["conversations"] = turns
     with (place / "merged.json").open("w", encoding="utf-8") as stream:
@@ -111,9 +116,12 @@ PROGRAMS: dict[str, Callable[[Path, Path], None]] = {"ours": ours, "merge": plai
 
 
 def measure(program: str, source: Path) -> dict[str, float]:
-    """Run a program in a process of its own; return its seconds from start to end and its peak memory in MB."""
+    """Run a program in a process of its own.
+
+    Return its seconds from start to end, those that processors worked for it, and its peak memory in MB.
+    """
     with tempfile.TemporaryDirectory(dir=source.parent) as place:
-        began = time.monotonic()
+        began, worked = time.monotonic(), processor_seconds()
         command = [sys.executable, __file__, "--run", program, str(source), place]
         running = subprocess.Popen(command)
         peak = 0.0
@@ -124,7 +132,13 @@ def measure(program: str, source: Path) -> dict[str, float]:
         seconds = time.monotonic() - began
         if running.returncode:
             raise subprocess.CalledProcessError(running.returncode, command)
-        return {"seconds": seconds, "peak": peak}
+        return {"seconds": seconds, "processor": processor_seconds() - worked, "peak": peak}
+
+
+def processor_seconds() -> float:
+    """Return how long processors have worked for the programs that ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def memory_of(process: int) -> float:
@@ -150,6 +164,7 @@ def compare(source: Path, programs: list[str], repeats: int) -> dict[str, dict[s
     return {
         program: {
             "seconds": median(run["seconds"] for run in found),
+            "processor": median(run["processor"] for run in found),
             "slowest": max(run["seconds"] for run in found),
             "peak": max(run["peak"] for run in found),
         }
@@ -186,7 +201,10 @@ def main() -> int:
     print(f"{count:,} conversations, {megabytes:.0f} MB; load {load:.1f} before, {os.getloadavg()[0]:.1f} after")
     for program, found in figures.items():
         rate = megabytes / found["seconds"]
-        print(f"{program:>6}: {found['seconds']:6.1f} s ({rate:5.1f} MB/s), at most {found['peak']:.0f} MB")
+        print(
+            f"{program:>6}: {found['seconds']:6.1f} s ({rate:5.1f} MB/s), {found['processor']:.1f} s of processor time,"
+            f" at most {found['peak']:.0f} MB"
+        )
     mine = figures["ours"]
     reached = mine["peak"] <= options.peak
     print(f"peak: goal at most {options.peak:g} MB: {'reached' if reached else 'missed'}")

@@ -45,6 +45,18 @@ class Provider:
         self.url = f"http://127.0.0.1:{self.port}/v1"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
+    def die_after(self, requests: int) -> None:
+        """Answer so many requests more; then break connections and refuse what comes."""
+        answer, last = self.answer, len(self.requests) + requests
+
+        def dies(request: Request) -> str | dict[str, Any] | Fault:
+            if len(self.requests) > last:
+                self._ended.set()
+                return Fault(silence=0.1)
+            return answer(request)
+
+        self.answer = dies
+
     def close(self) -> None:
         """Go away as a server does that dies: the port is closed."""
         self._ended.set()

@@ -57,6 +57,29 @@ def test_a_setting_that_does_not_bear_on_tokens_is_refused(run_cli: Callable[...
     assert "did you mean 'mask_history'?" in done.stderr
 
 
+def test_a_format_that_is_insisted_on_is_the_one_that_is_read(run_cli: Callable[..., Any]) -> None:
+    for command in ("check", "stats"):
+        assert run_cli("data", command, SMALL, "--format", "sharegpt").returncode == 0
+    done = run_cli("data", "check", SMALL, "--format", "openai")
+    assert (done.returncode, "row 1: the row has no messages" in done.stdout) == (1, True)
+    done = run_cli("data", "stats", SMALL, "--format", "openay")
+    assert (done.returncode, "did you mean 'openai'?" in done.stderr) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_template_that_is_not_there_is_told_without_a_model(
+    run_cli: Callable[..., Any], train_python: Path, tmp_path: Path
+) -> None:
+    prepare = ("prepare", "--input", SMALL, "--output-dir", tmp_path / "out")
+    for command in (("data", "check", SMALL), ("data", "stats", SMALL), prepare):
+        done = run_cli(*command, "--template", "qwem")
+        assert (done.returncode, "did you mean 'qwen'?" in done.stderr) == (2, True)
+    assert not (tmp_path / "out").exists()
+    for name in ("preview", "parity"):
+        done = run_cli("data", name, SMALL, "--format", "openay", "--model", "tiny")
+        assert (done.returncode, "did you mean 'openai'?" in done.stderr) == (2, True)
+
+
 @pytest.mark.slow
 def test_rows_that_would_be_cut_are_named(run_cli: Callable[..., Any]) -> None:
     done = run_cli("data", "check", SMALL, "--model", "tiny", "--cutoff-len", "560", "--on-overflow", "drop")

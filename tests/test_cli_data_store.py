@@ -39,6 +39,8 @@ def test_other_content_is_refused_and_a_missing_name_shows_the_nearest(run_cli: 
     assert (done.returncode, "did you mean 'support-demos'?" in done.stderr) == (2, True)
     done = run_cli("data", "push", other, "--name", "../demos", "--version", "0.1.0", *store)
     assert (done.returncode, "cannot be the name of a dataset" in done.stderr) == (2, True)
+    done = run_cli("data", "show", "../demos", *store)
+    assert (done.returncode, "--name" in done.stderr) == (2, False)
     done = run_cli("data", "pull", "support-demos@0.1.0", "--output", other, *store)
     assert (done.returncode, "exists with other content" in done.stderr) == (2, True)
     assert json.loads(other.read_text()) == [{"conversations": []}]

@@ -33,7 +33,7 @@ def test_names_and_folders_of_models_are_no_descriptions() -> None:
 def test_the_shipped_one_can_be_served_without_a_gpu(repo: Path) -> None:
     model = read_tiny(str(repo / "configs" / "tiny" / "mini_telecom.yaml"))
     assert model.hidden // model.heads == 32, "narrower heads are refused by vLLM on a CPU"
-    assert len(set(model.one_token)) == 24
+    assert {f"C{number:02}" for number in range(1, 25)} < set(model.one_token)
 
 
 def test_a_run_is_named_after_the_file(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from agent_sft.data.amounts import _exchanged, _exchanged_words, _piece, measure
 from agent_sft.data.carrier import carry
-from agent_sft.data.common import chat_of_sharegpt, example_of_chat
+from agent_sft.data.common import chat_of_sharegpt, chat_of_sharegpt_text, example_of_chat
 from agent_sft.data.conversation import Origin
 from agent_sft.data.dialects import dialect_of
 from agent_sft.data.formats import openai, sharegpt
 from agent_sft.data.hermes import call_text
-from agent_sft.data.jsontext import dumps
+from agent_sft.data.jsontext import dumps, loads_all
 from agent_sft.data.rows import to_row
 from agent_sft.data.transforms.merge_turns import MergeTurns
 from agent_sft.data.turns import Unusable
@@ -84,6 +84,10 @@ def carried(row: Any, template: str) -> Any:
 def check(row: Any) -> tuple[bool, bool]:
     """Check both shortcuts with a row; tell which of them took it."""
     chat = chat_of_sharegpt(row)
+    for indent in (None, 2):
+        text = json.dumps(row, indent=indent).encode()
+        of_text = chat_of_sharegpt_text(text)
+        assert of_text is None or of_text == chat_of_sharegpt(loads_all(text))
     if chat is not None:
         assert measure(chat) == measure(copy.deepcopy(chat))
         assert chat == to_row(sharegpt.read(row, ORIGIN))
@@ -100,6 +104,37 @@ def check_chat(row: Any) -> bool:
         assert [(example, {}, (), len(example["conversations"]))] == carried(row, "qwen")
     assert example_of_chat(row, dialect_of("mistral")) is None
     return example is not None
+
+
+BITS = (
+    b"NaN", b"-0", b"1e400", b"123456789012345678901234567890", b"1.0", b"9223372036854775808", b"01", b"tru", b"null",
+    b'"', b"\\", b'\\"', b"\\u0022", b"\\u0022" * 4, b"\\ud800", b"\\ud83d\\ude00", b"\\/", b"\xff", b"\xed\xa0\x80",
+    b"\x00", b"\t", b"\xc3\xa9", b",", b"{", b"}", b"[", b"]", b":", b"[]", b"{}", b'"id": 1, ', b'"id": [{}], ',
+    b'"from": "gpt", ', b'"value": "", ', b'"system": "s", ', b'"conversations": [], ', b'"tools": [], ',
+    b'"\\u0066rom": "gpt", ', b'{"from": "gpt", "value": "x"}, ', b"<tool_call>", b'\\"a\\": 1, ',
+)  # fmt: skip
+
+
+def damaged(text: bytes, chance: Random) -> bytes:
+    """Return a JSON text with a few bytes put in or taken out, mostly where values and keys begin."""
+    for _ in range(chance.randrange(1, 3)):
+        marks = [place for place, byte in enumerate(text) if byte in b'"{[:,'] if chance.random() < 0.8 else None
+        start = chance.choice(marks) + chance.randrange(2) if marks else chance.randrange(len(text))
+        text = text[:start] + chance.choice((b"", *BITS)) + text[start + chance.choice((0, 0, 0, 1, 2, 8)) :]
+    return text
+
+
+def test_a_text_that_is_no_json_or_not_exact_is_left_to_the_general_way_or_comes_out_the_same() -> None:
+    chance = Random(5)
+    texts = [json.dumps(row).encode() for row in rows(300)]
+    texts += [json.dumps({"conversations": [{"from": "gpt", "value": "a"}], "id": 1}).encode()]
+    taken = 0
+    for _ in range(6000):
+        text = damaged(chance.choice((*texts, texts[-1])), chance)
+        if (chat := chat_of_sharegpt_text(text)) is not None:
+            taken += 1
+            assert chat == chat_of_sharegpt(loads_all(text)), text
+    assert 50 < taken < 5950
 
 
 def test_a_shortcut_gives_what_the_general_way_gives() -> None:

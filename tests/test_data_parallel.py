@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ PROGRAM = """
 import io, json, os, sys
 from pathlib import Path
 from agent_sft.data import blocks, elements, parallel, reading
+from agent_sft.data.ahead import Ahead
 from agent_sft.data.pipeline import load_pipeline
 from agent_sft.data.preparing import prepare_dataset
 from agent_sft.data.processing import process_data
@@ -33,8 +35,11 @@ for module in (blocks, elements, reading):
     module.BLOCK = 4000
 trails = io.BytesIO()
 try:
-    processed = process_data(source, load_pipeline(pipeline), output=place / "out.jsonl", trail=trails)
-    prepared = prepare_dataset(processed.output, name="d", folder=place / "data")
+    ahead, pipeline, out = Ahead("d", "qwen"), load_pipeline(pipeline), place / "out.jsonl"
+    processed = process_data(source, pipeline, output=out, trail=trails, ahead=ahead)
+    prepared = prepare_dataset(processed.output, name="d", folder=place / "data", form="openai")
+    ahead = prepare_dataset(processed.output, name="d", folder=place / "ahead", form="openai", ahead=ahead)
+    assert vars(ahead) == vars(prepared) | {key: getattr(ahead, key) for key in vars(ahead) if key.endswith("_path")}
     prepare_dataset(source, name="raw", folder=place / "raw", trail=trails)
 except UserError as error:
     print(error)
@@ -128,6 +133,9 @@ def test_several_processes_make_what_one_makes(layout: str, name: str, tmp_path:
     write(tmp_path / "rows.json", many(), layout, instead)
     one = run("one", tmp_path / "rows.json", PLAIN, tmp_path / "one")
     several = run("several", tmp_path / "rows.json", PLAIN, tmp_path / "several")
+    for _, files in (one, several):
+        ahead = {name.removeprefix("ahead/"): text for name, text in files.items() if name.startswith("ahead/")}
+        assert ahead == {name.removeprefix("data/"): text for name, text in files.items() if name.startswith("data/")}
     assert several == one
     assert "300 rows" in one[0] or "row" in one[0]
 
@@ -189,9 +197,13 @@ def test_the_others_end_with_the_one_that_started_them(how: int, tmp_path: Path)
 
 
 def test_a_stretch_cut_wrongly_is_not_taken_for_rows() -> None:
-    head = b'{"id"'
-    whole = b', {"id": 1}, {"id": 2}'
-    assert [row["id"] for _, row in Block(whole, 5, 2, head, None).rows()] == [1, 2]
+    def block(data: bytes) -> Block:
+        starts = tuple(found.start() for found in re.finditer(rb'{"id"', data))
+        return Block(data, 5, len(starts), starts, None)
+
+    assert [row["id"] for _, row in block(b', {"id": 1}, {"id": 2}').rows()] == [1, 2]
     for data in (b', {"id": 1} {"id": 2}', b', {"id": [{"id": 1}]}, {"id": 2}', b', {"id": 1}, 7, {"id": 2}'):
         with pytest.raises(ValueError):
-            list(Block(data, 5, data.count(head), head, None).rows())
+            list(block(data).rows())
+    with pytest.raises(ValueError):
+        Block(b"1\n2\n", 5, 3, None, None).texts()

@@ -155,7 +155,7 @@ def test_every_verifier_is_tried_here() -> None:
         ({"fn_name": "json_schema", "expected": {"type": "objekt"}}, "is no JSON schema"),
         ({"fn_name": "tool_call", "expected": {"arguments": {}}}, "name"),
         ({"fn_name": "python", "function": "check.py"}, "function"),
-        ({"fn_name": "python", "function": "missing.py:score"}, "no such file"),
+        ({"fn_name": "python", "function": "missing.py:score"}, "missing.py"),
         ({"fn_name": "command", "command": []}, "command"),
         ({"fn_name": "command", "command": ["no-such-program-here"]}, "no program 'no-such-program-here'"),
         ({"fn_name": "command", "command": ["true"], "time_limit": 0}, "time_limit"),

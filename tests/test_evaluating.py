@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from agent_sft.config.evaluation import EvaluationConfig
-from agent_sft.engines.served import ServedModel
-from agent_sft.errors import UserError
-from agent_sft.evals.results import read_results
+from agent_sft.evals.results import read_results, read_trials
 from agent_sft.runs.processes import catch_signals
-from agent_sft.stages.evaluating import Outcome, evaluate, evaluate_on, pending
+from agent_sft.stages.evaluating import evaluate_on, kept_options
 from agent_sft.stages.reporting import Quiet
 from agent_sft.stages.serving import Server, ServeRequest, serve
 from tests.conftest import ROOT, RunCli
-from tests.serving import other_adapter, train
+from tests.serving import all_gone, family_of, train
 
 pytestmark = pytest.mark.slow
 
-DOMAINS = ("airline", "retail", "telecom")
+DOMAINS = ("airline", "banking", "retail", "telecom")
 
 
 @pytest.fixture(scope="module")
@@ -34,26 +35,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> Path:
 def server(run: Path, serve_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with (
         catch_signals() as stop,
-        serve(
-            ServeRequest(model=str(run), lora_later=8), place=tmp_path_factory.mktemp("server"), stop=stop
-        ) as running,
+        serve(ServeRequest(model=str(run)), place=tmp_path_factory.mktemp("server"), stop=stop) as running,
     ):
         yield running
-
-
-@pytest.fixture(scope="module")
-def adapters(run: Path, run_cli: RunCli) -> list[Path]:
-    """Three adapters of the run's base."""
-    first = train(run_cli, run.parent / "lora", "--model", str(run / "base"), "--finetuning-type", "lora")
-    return [first, *(other_adapter(first, run.parent / f"lora-{seed}", seed) for seed in range(2))]
-
-
-def greeting(folder: Path) -> Path:
-    """A task that any answer solves."""
-    row = {"task_id": "hello", "instruction": "Hello", "verifier": {"fn_name": "regex", "pattern": "(?s).*"}}
-    folder.mkdir(exist_ok=True)
-    (folder / "tasks.jsonl").write_text(json.dumps(row))
-    return folder
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -77,58 +61,56 @@ def test_tau2_by_inspect_with_one_model_as_agent_and_customer(
     assert "doing nothing" in done.stdout
 
 
-def test_a_run_is_served_for_its_evaluation_and_not_twice(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
-    task, out = greeting(tmp_path / "task"), tmp_path / "out"
-    given = ("eval", "run", "--evaluator", "tasks", "--task", task, "--model", run, "--out", out)
-    done = run_cli(*given, "--max-tokens", "8", "--trials", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    evaluation, trials = read_results(tmp_path / "out")
-    assert [trial.score for trial in trials] == [1, 1]
-    assert evaluation.model == str(run)
-    assert str(evaluation.model_digest).startswith("sha256:")
-    assert (tmp_path / "out" / "server" / "server.log").stat().st_size
-    again = run_cli(*given, "--max-tokens", "8", "--trials", "2")
+def test_when_vllm_is_killed_nothing_counts_as_scored_and_the_evaluation_goes_on_elsewhere(
+    run_cli: RunCli, server: Server, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    given = ["eval", "run", "--evaluator", "inspect", "--task", "tests/inside/odd_task.py", "--model", str(run)]
+    given += ["--param", "args={count: 60}", "--concurrency", "2", "--max-tokens", "32", "--token-limit", "200"]
+    given += ["--max-retries", "1", "--out", str(out)]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-P", "-m", "agent_sft", *given], cwd=ROOT, stdout=log, stderr=log)
+        while not (out / "results.jsonl").exists() and process.poll() is None:
+            time.sleep(0.01)
+        family = family_of(process.pid)
+        next(one for one in family if "EngineCore" in "".join(one.cmdline())).kill()
+        assert process.wait(400) == 1, (tmp_path / "log").read_text()
+    assert "the server has ended" in (tmp_path / "log").read_text()
+    assert all_gone(family)
+    before = read_trials(out)
+    scored = {place for place, trial in before.items() if trial.score is not None}
+    assert 0 < len(scored) < 62
+    assert all(before[place].output_tokens for place in scored), "what a dead server left unsaid is no answer"
+
+    with catch_signals() as stop:  # the same weights, at another address
+        found = evaluate_on(server, server.model, kept_options(out), reporter=Quiet(), stop=stop)
+    assert (len(found.trials), found.failed) == (62, [])
+    assert (found.evaluation.model, found.evaluation.model_digest) == (str(run), server.model.digest)
+    assert all(trial == before[trial.place] for trial in found.trials if trial.place in scored), "not run again"
+    again = run_cli(*given, cwd=ROOT)
     assert again.returncode == 0, again.stderr
     assert "finished already" in again.stderr
     assert "starting" not in again.stderr
 
 
-def test_what_one_server_serves_in_turn_is_evaluated_each_under_its_own_name(
-    server: Server, run: Path, adapters: list[Path], tmp_path: Path
+def test_what_the_server_refuses_is_said_with_the_options_of_an_evaluation(
+    run_cli: RunCli, run: Path, tmp_path: Path
 ) -> None:
-    task = greeting(tmp_path / "task")
-    other = shutil.copytree(run, tmp_path / "other", ignore=shutil.ignore_patterns("checkpoint-*", "base"))
-    weights = (other / "model.safetensors").read_bytes()
-    (other / "model.safetensors").write_bytes(weights[:-4] + weights[-8:-4])
-
-    def asked(model: Path) -> EvaluationConfig:
-        out = tmp_path / f"out-{model.name}"
-        return EvaluationConfig(model=str(model), evaluator="tasks", task=str(task), out=out, max_tokens=8)
-
-    with catch_signals() as stop:
-
-        def evaluated(model: ServedModel, folder: Path) -> Outcome:
-            return evaluate_on(server, model, asked(folder), reporter=Quiet(), stop=stop)
-
-        found = [evaluated(server.load_adapter(f"a{number}", folder), folder) for number, folder in enumerate(adapters)]
-        found.append(evaluated(server.model, run))
-        with pytest.raises(UserError, match="not the ones that are served"):
-            evaluated(server.model, other)
-        assert pending(asked(other)) == [("hello", 0)]
-        found.append(evaluated(server.reload(other), other))
-        with pytest.raises(UserError, match="not the ones that are served"):
-            evaluated(server.model, run)
-        server.reload(run)
-        assert all(one.evaluation.finished and not one.failed and not one.missing for one in found)
-        assert len({one.evaluation.model_digest for one in found}) == 5
-        for folder in (*adapters, run, other):
-            assert pending(asked(folder)) == []
-            assert evaluate(asked(folder), reporter=Quiet(), stop=stop).evaluation.finished, "without a server"
-        longer = asked(run).model_copy(update={"trials": 2})
-        with pytest.raises(UserError, match="holds another evaluation"):
-            pending(longer)
-    for number in range(3):
-        server.unload_adapter(f"a{number}")
+    out = tmp_path / "out"
+    (tmp_path / "tasks.jsonl").write_text(
+        json.dumps({"task_id": "a", "instruction": "x", "verifier": {"fn_name": "exact", "expected": "y"}})
+    )
+    given = ("eval", "run", "--evaluator", "tasks", "--task", tmp_path, "--out", out)
+    deaf = shutil.copytree(run, tmp_path / "deaf", ignore=shutil.ignore_patterns("checkpoint-*", "base"))
+    (deaf / "chat_template.jinja").write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for model, more, said in (
+            (run, (f"port={taken.getsockname()[1]}",), "--serve port=N"),
+            (deaf, ("backend=vllm",), "--serve tools=false"),
+        ):
+            done = run_cli(*given, "--model", model, "--serve", *more)
+            assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+            assert not out.exists()
 
 
 def test_the_held_out_loss_is_that_of_the_training(run_cli: RunCli, run: Path, tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from agent_sft.data.eval_logs import read_eval_log
@@ -104,31 +107,82 @@ def assert_transcripts(out: Path, trials: dict[tuple[str, int], Trial]) -> None:
         assert inside in logs[name]
 
 
-def test_killed_again_and_again_no_trial_runs_twice(run_cli: RunCli, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_a_dead_server_leaves_nothing_scored_and_the_same_command_goes_on(run_cli: RunCli, tmp_path: Path) -> None:
+    out, few = tmp_path / "out", ("--concurrency", "2", "--param", "args={count: 20}")
+    with provider(adds) as gone:
+        pass
+    done = run_cli(*options(gone, out, *few), env=KEYS, cwd=ROOT)
+    assert done.returncode == 1
+    assert "nothing answers at" in done.stderr
+    assert not out.exists()
+
+    server = Provider(adds)
+    server.die_after(8)
+    done = run_cli(*options(server, out, *few), env=KEYS, cwd=ROOT)
+    server.close()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "in a row could not be run" in done.stderr
+    _, before = found(out)
+    scored = {place for place, trial in before.items() if trial.score is not None}
+    assert 4 <= len(scored) <= 8
+    assert all(trial.error for place, trial in before.items() if place not in scored)
+
+    with provider(adds) as alive:
+        done = run_cli(*options(alive, out, *few), env=KEYS, cwd=ROOT)
+        asked = {str(request["messages"][0]["content"]) for request in alive.requests}
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, after = found(out)
+    assert len(after) == 22
+    assert len(asked) == 22 - len(scored)
+    assert all(after[f"sum-{n}", 0].score == (n + 1) % 2 for n in range(20))
+
+
+def kill_and_go_on(command: list[str], log: Path, server: Provider, chance: random.Random, number: int) -> None:
+    """Start the evaluation and kill it while Inspect starts, or after some requests; or kill Inspect under it."""
+    before, more = len(server.requests), 0 if number % 4 == 2 else chance.randint(1, 6)
+    with log.open("ab") as stream:
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **KEYS}, stdout=stream, stderr=stream)
+    time.sleep(chance.uniform(0.0, 3.0) if more == 0 else 0.0)
+    while len(server.requests) < before + more and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(chance.uniform(0.0, 0.3))
+    inside = [child for child in psutil.Process(process.pid).children() if "evaluate.py" in "".join(child.cmdline())]
+    if number % 3 == 1 and inside:
+        inside[0].kill()
+        assert process.wait() == 1
+    else:
+        process.send_signal(signal.SIGTERM if number % 3 == 2 else signal.SIGKILL)
+        assert process.wait() in (143, -signal.SIGTERM, -signal.SIGKILL)
+
+
+def test_ten_kills_at_random_moments_change_nothing(run_cli: RunCli, tmp_path: Path) -> None:
+    out, whole, chance = tmp_path / "out", tmp_path / "whole", random.Random(11)
 
     def slowly(request: Request) -> str:
-        time.sleep(0.3)
+        time.sleep(0.15)
         return adds(request)
 
     with provider(slowly) as server:
-        few = ("--trials", "3", "--concurrency", "2", "--param", "args={count: 6}")
-        for number, more in enumerate((3, 5, 4)):
-            before = len(server.requests)
-            command = [sys.executable, "-P", "-m", "agent_sft", *options(server, out, *few)]
-            with (tmp_path / "log").open("ab") as log:
-                process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **KEYS}, stdout=log, stderr=log)
-                while len(server.requests) < before + more and process.poll() is None:
-                    time.sleep(0.02)
-                process.send_signal(signal.SIGTERM if number == 1 else signal.SIGKILL)
-                assert process.wait() in (143, -signal.SIGKILL)
-        done = run_cli(*options(server, out, *few), env=KEYS, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+        few = ("--trials", "3", "--param", "args={count: 18}")
+        command = [sys.executable, "-P", "-m", "agent_sft", *options(server, out, *few, "--concurrency", "2")]
+        for number in range(10):
+            kill_and_go_on(command, tmp_path / "log", server, chance, number)
+        assert 10 < len((out / "results.jsonl").read_text().splitlines()) < 60, (tmp_path / "log").read_text()
+        for place in (out, whole):
+            done = run_cli(*options(server, place, *few), env=KEYS, cwd=ROOT)
+            assert done.returncode == 0, done.stderr
     lines = (out / "results.jsonl").read_text().splitlines()
     _, trials = found(out)
-    assert len(lines) == len(trials) == 24
-    assert all(trials[f"sum-{n}", t].score == (n + 1) % 2 for n in range(6) for t in range(3))
+    assert len(lines) == len(trials) == 60
     assert_transcripts(out, trials)
+
+    def table(folder: Path) -> dict[tuple[str, int], Any]:
+        return {
+            place: (trial.score, trial.ended, trial.detail, trial.turns, trial.output_tokens)
+            for place, trial in found(folder)[1].items()
+        }
+
+    assert table(out) == table(whole)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_many_are_asked_at_once(run_cli: RunCli, tmp_path: Path) -> None:
         pytest.param(Fault(200, "<html>busy</html>"), 1, "not an answer: <html>busy</html>", id="garbage"),
         pytest.param(Fault(200, '{"choices": [7]}'), 1, "not an answer", id="other-json"),
         pytest.param(Fault(silence=60), 1, "no answer in time (3 attempts)", id="never"),
-        pytest.param(Fault(401, '{"error": "bad key"}'), 2, "refuses the key: HTTP 401", id="401"),
+        pytest.param(Fault(401, f'{{"error": "{KEY} is bad"}}'), 2, "refuses the key: HTTP 401", id="401"),
     ],
 )
 def test_a_provider_that_fails_is_never_counted_as_a_wrong_answer(
@@ -141,6 +141,7 @@ def test_a_provider_that_fails_is_never_counted_as_a_wrong_answer(
         done = run_cli(*options(server, tasks, out), env=KEYS)
         assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done.stdout + done.stderr
         assert "Traceback" not in done.stderr
+        assert KEY not in done.stderr + (out / "results.jsonl").read_text(), "also where the provider quotes it"
         _, trials = found(out)
         assert all(trial.score is None for trial in trials.values())
         server.answer = adds
@@ -184,14 +185,7 @@ def test_a_dead_server_leaves_nothing_scored_and_the_same_command_goes_on(run_cl
     assert not (out / "results.jsonl").exists()
 
     server = Provider(adds)
-
-    def dies(request: Request) -> str | Fault:
-        if len(server.requests) > 12:
-            server._ended.set()
-            return Fault(silence=0.1)
-        return adds(request)
-
-    server.answer = dies
+    server.die_after(12)
     done = run_cli(*options(server, tasks, out, "--concurrency", "2"), env=KEYS)
     server.close()
     assert done.returncode == 1, done.stdout + done.stderr

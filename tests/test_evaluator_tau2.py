@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_sft.engines.tau2 import simulations
 from agent_sft.evals.results import Evaluation, Trial, read_results
 from tests.conftest import ROOT, RunCli
 from tests.provider import KEY, Fault, Provider, Request, provider
@@ -77,6 +78,30 @@ def test_a_domain_is_run_and_its_files_are_read(run_cli: RunCli, tmp_path: Path,
     assert {request["temperature"] for request in server.requests} == {0.0}
     assert not (tau2 / "data" / "simulations").exists(), "the user's own results are left alone"
     assert KEY not in "".join(path.read_text() for path in out.rglob("*") if path.is_file())
+
+
+def test_a_domain_with_documents_has_its_tasks_in_files_of_their_own(run_cli: RunCli, tmp_path: Path) -> None:
+    out, more = tmp_path / "out", ("--task", "banking_knowledge", "--param", "retrieval=bm25")
+    tasks = install(tmp_path / "tau2", "1.0.1") / "data" / "tau2" / "domains" / "banking_knowledge" / "tasks"
+    tasks.mkdir(parents=True)
+    for number in (1, 2):
+        (tasks / f"task_{number}.json").write_text(json.dumps({"id": f"task_{number}"}))
+    with provider(speaks, MODELS) as server:
+        old = install(tmp_path / "old", "0.2.0")
+        refused = run_cli(*options(server, old, out, "--param", "retrieval=bm25"), env=KEYS)
+        assert (refused.returncode, "tau2 0.2.0 has no --retrieval-config" in refused.stderr) == (2, True)
+        done = run_cli(*options(server, tmp_path / "tau2", out, *more), env=KEYS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    evaluation, trials = found(out)
+    assert (evaluation.tasks, len(trials)) == (["task_1", "task_2"], 4)
+    saved = json.loads((out / str(trials["task_1", 0].transcript).partition("#")[0]).read_text())
+    assert saved["info"]["environment_info"] == {"retrieval_config": "bm25"}
+
+
+def test_a_conversation_that_is_too_long_is_the_models_failure() -> None:
+    facts = simulations.facts({"termination_reason": "context_window_exceeded", "reward_info": None, "messages": []})
+    assert (facts["score"], facts["ended"]) == (0.0, "token_limit")
+    assert simulations.facts({"termination_reason": "unexpected_error", "reward_info": {"reward": 0}})["score"] is None
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -10,19 +10,11 @@ from agent_sft.runs.processes import StopSignal
 from agent_sft.stages.evaluators import patience
 from agent_sft.stages.evaluators.contract import EvalRun
 from agent_sft.stages.evaluators.patience import Patience
-from agent_sft.stages.reporting import EvaluationProgress, TrainingProgress
-
-
-class Silent:
-    """Takes what is said and shows nothing."""
-
-    def say(self, text: str) -> None: ...
-    def progress(self, progress: EvaluationProgress | TrainingProgress) -> None: ...
-    def progress_ended(self) -> None: ...
+from agent_sft.stages.reporting import Quiet
 
 
 def run(why_dead: str | None = None) -> EvalRun:
-    return EvalRun("t", Silent(), StopSignal(), {}, concurrency=3, why_dead=lambda: why_dead)
+    return EvalRun("t", Quiet(), StopSignal(), {}, concurrency=3, why_dead=lambda: why_dead)
 
 
 def trial(error: str | None) -> Trial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,9 +12,13 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from agent_sft.config.evaluation import EvaluationConfig
 from agent_sft.engines.endpoint import Endpoint, Refused
+from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError
 from agent_sft.runs.processes import catch_signals
+from agent_sft.stages.evaluating import Outcome, evaluate, evaluate_on, pending
+from agent_sft.stages.reporting import Quiet
 from agent_sft.stages.serving import Server, ServeRequest, serve
 from tests.conftest import RunCli
 from tests.serving import TOOL, all_gone, answer, family_of, other_adapter, port_is_free, rewritten, text, train
@@ -169,6 +174,49 @@ def test_weights_are_exchanged_while_it_runs(server: Server, endpoint: Endpoint,
     assert text(endpoint, name) != before
     assert server.reload(run).digest == digest
     assert text(endpoint, name) == before
+
+
+def test_what_it_serves_in_turn_is_evaluated_each_under_its_own_name(
+    server: Server, run: Path, adapters: list[Path], tmp_path: Path
+) -> None:
+    row = {"task_id": "hello", "instruction": "Hello", "verifier": {"fn_name": "regex", "pattern": "(?s).*"}}
+    task = tmp_path / "task"
+    task.mkdir()
+    (task / "tasks.jsonl").write_text(json.dumps(row))
+    other = shutil.copytree(run, tmp_path / "other", ignore=shutil.ignore_patterns("checkpoint-*", "base"))
+    weights = (other / "model.safetensors").read_bytes()
+    (other / "model.safetensors").write_bytes(weights[:-4] + weights[-8:-4])
+
+    def asked(model: Path) -> EvaluationConfig:
+        out = tmp_path / f"out-{model.name}"
+        return EvaluationConfig(model=str(model), evaluator="tasks", task=str(task), out=out, max_tokens=8)
+
+    with catch_signals() as stop:
+
+        def evaluated(model: ServedModel, folder: Path) -> Outcome:
+            return evaluate_on(server, model, asked(folder), reporter=Quiet(), stop=stop)
+
+        found = [
+            evaluated(server.load_adapter(f"a{number}", folder), folder) for number, folder in enumerate(adapters[:3])
+        ]
+        found.append(evaluated(server.model, run))
+        with pytest.raises(UserError, match="not the ones that are served"):
+            evaluated(server.model, other)
+        assert pending(asked(other)) == [("hello", 0)]
+        found.append(evaluated(server.reload(other), other))
+        with pytest.raises(UserError, match="not the ones that are served"):
+            evaluated(server.model, run)
+        server.reload(run)
+        assert all(one.evaluation.finished and not one.failed and not one.missing for one in found)
+        assert len({one.evaluation.model_digest for one in found}) == 5
+        for folder in (*adapters[:3], run, other):
+            assert pending(asked(folder)) == []
+            assert evaluate(asked(folder), reporter=Quiet(), stop=stop).evaluation.finished, "without a server"
+        longer = asked(run).model_copy(update={"trials": 2})
+        with pytest.raises(UserError, match="holds another evaluation"):
+            pending(longer)
+    for number in range(3):
+        server.unload_adapter(f"a{number}")
 
 
 def test_weights_of_another_shape_are_refused(server: Server, run: Path, tmp_path: Path) -> None:

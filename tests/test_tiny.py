@@ -197,6 +197,8 @@ def test_identifiers_and_what_all_prompts_share_can_be_one_token_each(
     assert added[4:6] == ["C07", "You are an agent of a telecom company."]
     assert sum(token.startswith('{"type": "function", "function": {"name": ') for token in added) == len(TOOLS)
     assert json.loads((tmp_path / "m" / "config.json").read_text())["rope_theta"] == 100.0
+    with_words, without = ((folder / "tokenizer.json").read_text() for folder in (tiny, tmp_path / "m"))
+    assert '"remarks"' in with_words and '"remarks"' not in without, "a word of the tools takes no token's place"
 
 
 @pytest.mark.slow

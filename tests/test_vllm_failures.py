@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent_sft.engines.vllm.failures import remedy
+from agent_sft.engines.failures import server_remedy
+from agent_sft.engines.vllm.failures import KNOWN
 from agent_sft.errors import WorkFailed
 from agent_sft.runs.processes import catch_signals
 from agent_sft.stages.serving import ServeRequest, serve
@@ -34,16 +35,16 @@ from tests.serving import rewritten, train
 )
 def test_known_causes(tmp_path: Path, line: str, word: str) -> None:
     (tmp_path / "log").write_text(f"Traceback ...\n{line}\nmore\n")
-    assert word in (remedy(tmp_path / "log", 1) or "")
+    assert word in (server_remedy(tmp_path / "log", KNOWN, 1) or "")
 
 
 def test_a_server_killed_by_the_system(tmp_path: Path) -> None:
-    assert "memory ran out" in (remedy(tmp_path / "absent", 137) or "")
+    assert "memory ran out" in (server_remedy(tmp_path / "absent", KNOWN, 137) or "")
 
 
 def test_an_unknown_cause_is_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("ValueError: something else\n")
-    assert remedy(tmp_path / "log", 1) is None
+    assert server_remedy(tmp_path / "log", KNOWN, 1) is None
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_sft.cli.data_options import cutoff_option, data_argument, model_option, set_option, settings, template_option
+from agent_sft.cli.data_options import (
+    cutoff_option,
+    data_argument,
+    form_option,
+    model_option,
+    set_option,
+    settings,
+    template_option,
+)
 
 if TYPE_CHECKING:
     from agent_sft.stages.checking import Outlook
@@ -19,6 +27,7 @@ SHOWN = 20
 
 @click.command()
 @data_argument
+@form_option
 @model_option(required=False)
 @template_option
 @cutoff_option
@@ -52,7 +61,8 @@ def command(context: click.Context, /, **options: Any) -> None:
     cutoff: int = options["cutoff_len"]
     asked = settings(cutoff, options["set"])
     try:
-        with looked_at(options["data"], model=options["model"], template=options["template"], settings=asked) as look:
+        given = {key: options[key] for key in ("model", "template", "form")}
+        with looked_at(options["data"], **given, settings=asked) as look:
             outlook = look_ahead(look, cutoff, options["on_overflow"], options["supervise"])
             for line in report(look, outlook, cutoff, None if options["every"] else SHOWN):
                 click.echo(line)

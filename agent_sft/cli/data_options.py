@@ -16,6 +16,9 @@ data_argument = click.argument("data")
 template_option = click.option(
     "--template", default="qwen", show_default=True, help="LLaMA-Factory chat template to train with."
 )
+form_option = click.option(
+    "--format", "form", help="What the rows are, such as openai.  [default: recognised from them]"
+)
 cutoff_option = click.option(
     "--cutoff-len", type=click.IntRange(min=1), default=12000, show_default=True, help="Longest example, in tokens."
 )

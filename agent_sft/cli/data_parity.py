@@ -6,12 +6,21 @@ from pathlib import Path
 
 import click
 
-from agent_sft.cli.data_options import FILE, data_argument, model_option, set_option, settings, template_option
+from agent_sft.cli.data_options import (
+    FILE,
+    data_argument,
+    form_option,
+    model_option,
+    set_option,
+    settings,
+    template_option,
+)
 from agent_sft.cli.show import say
 
 
 @click.command()
 @data_argument
+@form_option
 @model_option(required=True)
 @template_option
 @click.option("--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Conversations to compare.")
@@ -22,6 +31,7 @@ from agent_sft.cli.show import say
 def command(
     context: click.Context,
     data: str,
+    form: str | None,
     model: str,
     template: str,
     sample: int,
@@ -46,7 +56,7 @@ def command(
         except (OSError, UnicodeDecodeError) as error:
             raise UserError("cannot be read as text", where=f"--chat-template {chat_template}") from error
     asked = settings(12000, set)
-    with looked_at(data, model=model, template=template, settings=asked) as look:
+    with looked_at(data, model=model, template=template, form=form, settings=asked) as look:
         assert look.python is not None
         if look.report.rows_rejected:
             say(f"{look.report.rows_rejected:,} rows are not trained on: `agent-sft data check` says why")

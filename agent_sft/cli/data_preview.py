@@ -10,6 +10,7 @@ import click
 from agent_sft.cli.data_options import (
     cutoff_option,
     data_argument,
+    form_option,
     html_option,
     model_option,
     set_option,
@@ -21,6 +22,7 @@ from agent_sft.cli.show import say
 
 @click.command()
 @data_argument
+@form_option
 @click.option("--row", "rows", type=click.IntRange(min=1), multiple=True, help="Number in DATA.  [default: 1]")
 @html_option
 @model_option(required=True)
@@ -29,6 +31,7 @@ from agent_sft.cli.show import say
 @set_option
 def command(
     data: str,
+    form: str | None,
     rows: tuple[int, ...],
     html: Path | None,
     model: str,
@@ -48,7 +51,7 @@ def command(
     from agent_sft.stages.looking import NAME, looked_at
 
     body = []
-    with looked_at(data, model=model, template=template, settings=settings(cutoff_len, set)) as look:
+    with looked_at(data, model=model, template=template, form=form, settings=settings(cutoff_len, set)) as look:
         assert look.python is not None
         lines = {line: row for row in rows or (1,) for line in look.examples_of(row)}
         encoding = encoded_rows(look.python, look.folder, NAME, look.settings, rows=list(lines), pieces=True)

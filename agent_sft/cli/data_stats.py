@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent_sft.cli.data_options import data_argument, html_option, model_option, set_option, settings, template_option
+from agent_sft.cli.data_options import (
+    data_argument,
+    form_option,
+    html_option,
+    model_option,
+    set_option,
+    settings,
+    template_option,
+)
 from agent_sft.cli.show import say
 
 if TYPE_CHECKING:
@@ -20,11 +28,19 @@ SHARES = (0.5, 0.9, 0.99, 1.0)
 
 @click.command()
 @data_argument
+@form_option
 @html_option
 @model_option(required=False)
 @template_option
 @set_option
-def command(data: str, html: Path | None, model: str | None, template: str, set: tuple[str, ...]) -> None:  # noqa: A002
+def command(
+    data: str,
+    form: str | None,
+    html: Path | None,
+    model: str | None,
+    template: str,
+    set: tuple[str, ...],  # noqa: A002  the option's name
+) -> None:
     """Count what is in DATA as it will be trained on. Lengths are in tokens with --model, else in characters."""
     from agent_sft.data.statistics import Histogram, Statistics, quantile
     from agent_sft.files import write_atomic
@@ -34,7 +50,7 @@ def command(data: str, html: Path | None, model: str | None, template: str, set:
     from agent_sft.stages.looking import looked_at
 
     statistics = Statistics()
-    with looked_at(data, model=model, template=template, settings=settings(MANY, set)) as look:
+    with looked_at(data, model=model, template=template, form=form, settings=settings(MANY, set)) as look:
         for row in look.rows():
             statistics.add(row)
         tokens = list(lengths(look)) if look.python is not None else None

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from agent_sft.cli.eval_show import outcome_lines
+from agent_sft.cli.eval_show import run_and_show
 from agent_sft.cli.sft_options import FILE
-from agent_sft.cli.show import TerminalReporter, say
 
 
 @click.command()
@@ -17,18 +16,9 @@ from agent_sft.cli.show import TerminalReporter, say
 @click.pass_context
 def command(context: click.Context, folder: Path, model: str | None) -> None:
     """Run again the trials in FOLDER that have no score because the infrastructure failed, with the same options."""
-    from agent_sft.runs.processes import Interrupted, catch_signals
-    from agent_sft.stages.evaluating import check_complete, evaluate, kept_options
+    from agent_sft.stages.evaluating import kept_options
 
     config = kept_options(folder)
     if model is not None:
         config = config.model_copy(update={"model": model})
-    with catch_signals() as stop:
-        try:
-            found = evaluate(config, reporter=TerminalReporter(), stop=stop, only_failed=True)
-        except Interrupted as stopped:
-            say(f"stopped; the same command goes on: {folder}")
-            context.exit(stopped.exit_code)
-    for line in outcome_lines(found):
-        click.echo(line)
-    check_complete(found)
+    run_and_show(context, config, only_failed=True)

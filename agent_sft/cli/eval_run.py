@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from agent_sft.cli.eval_show import outcome_lines
+from agent_sft.cli.eval_show import run_and_show
 from agent_sft.cli.sft_options import FILE
-from agent_sft.cli.show import TerminalReporter, say
 
 
 @click.command()
@@ -45,8 +44,6 @@ def command(context: click.Context, /, config: Path | None, fresh: bool, **optio
     """
     from agent_sft.cli.sft_options import parse_setting
     from agent_sft.config.evaluation import read_evaluation_config
-    from agent_sft.runs.processes import Interrupted, catch_signals
-    from agent_sft.stages.evaluating import check_complete, evaluate
 
     params = dict(parse_setting(text) for text in options.pop("param"))
     params |= {name: str(value) for name in ("tau2_dir", "script") if (value := options.pop(name)) is not None}
@@ -54,13 +51,4 @@ def command(context: click.Context, /, config: Path | None, fresh: bool, **optio
     given = {name: value for name, value in options.items() if value not in (None, ())}
     given |= {"params": params} if params else {}
     given |= {"serve": serve} if serve else {}
-    asked = read_evaluation_config(config, given)
-    with catch_signals() as stop:
-        try:
-            found = evaluate(asked, reporter=TerminalReporter(), stop=stop, fresh=fresh)
-        except Interrupted as stopped:
-            say(f"stopped; the same command goes on: {asked.out}")
-            context.exit(stopped.exit_code)
-    for line in outcome_lines(found):
-        click.echo(line)
-    check_complete(found)
+    run_and_show(context, read_evaluation_config(config, given), fresh=fresh)

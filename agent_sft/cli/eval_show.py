@@ -1,11 +1,39 @@
-"""How the outcome of an evaluation looks in a few lines."""
+"""Running an evaluation on a terminal, and how its outcome looks in a few lines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
+from agent_sft.cli.show import TerminalReporter, say
+
 if TYPE_CHECKING:
+    from agent_sft.config.evaluation import EvaluationConfig
     from agent_sft.stages.evaluating import Outcome
+
+
+def run_and_show(
+    context: click.Context, config: EvaluationConfig, *, only_failed: bool = False, fresh: bool = False
+) -> None:
+    """Run an evaluation and show its outcome; the arguments are those of `evaluate`.
+
+    Raises:
+        UserError: the request is wrong.
+        WorkFailed: trials have no score.
+    """
+    from agent_sft.runs.processes import Interrupted, catch_signals
+    from agent_sft.stages.evaluating import check_complete, evaluate
+
+    with catch_signals() as stop:
+        try:
+            found = evaluate(config, reporter=TerminalReporter(), stop=stop, only_failed=only_failed, fresh=fresh)
+        except Interrupted as stopped:
+            say(f"stopped; the same command goes on: {config.out}")
+            context.exit(stopped.exit_code)
+    for line in outcome_lines(found):
+        click.echo(line)
+    check_complete(found)
 
 
 def outcome_lines(found: Outcome) -> list[str]:

@@ -20,6 +20,8 @@ COMMANDS = {
     "sweep": "Train, serve, score and compare variants (what run_eval_sweep.sh runs).",
     "merge": "Merge consecutive turns of the same role and trim trailing human turns.",
     "serve": "Serve a model with vLLM at an OpenAI-compatible address on this machine.",
+    "deploy": "Serve a model until it is stopped, started again when it dies; or export it.",
+    "deployments": "List, look at and stop what is deployed.",
     "doctor": "Find out in seconds what would fail in an hour.",
     "setup": "Make the environments that the engines run in.",
 }

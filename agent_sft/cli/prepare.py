@@ -50,8 +50,10 @@ def command(
     from agent_sft.data.preparing import prepare_dataset
     from agent_sft.errors import WorkFailed
     from agent_sft.stages.inputs import resolve_inputs, rewards_of
+    from agent_sft.stages.looking import check_template_known
     from agent_sft.stages.outside import open_outside
 
+    check_template_known(template)
     inputs = resolve_inputs(sources, trajectories)
     report = prepare_dataset(
         [one.name for one in inputs],

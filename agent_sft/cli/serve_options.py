@@ -4,14 +4,92 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from agent_sft.cli.sft_options import parse_setting
 
 if TYPE_CHECKING:
+    from agent_sft.config.serve import ServeRequest
     from agent_sft.stages.serving_registry import Record
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 EXAMPLE = "Hello, my mobile data does not work."
+
+
+_REQUEST_OPTIONS = (
+    click.option(
+        "--backend",
+        type=click.Choice(["auto", "vllm", "llamafactory"]),
+        default="auto",
+        help="What serves.  [default: vllm; llamafactory where vLLM cannot be installed]",
+    ),
+    click.option("--lora", multiple=True, metavar="NAME=PATH", help="An adapter beside it; as often as you like."),
+    click.option("--lora-later", type=int, metavar="RANK", help="Allow adapters up to this rank to be added later."),
+    click.option("--name", help="What requests call the model.  [default: the folder's name and its digest]"),
+    click.option("--port", type=int, help="On 127.0.0.1.  [default: a free one]"),
+    click.option("--gpus", metavar="0,1,...", help="GPUs, by nvidia-smi's numbers.  [default: all visible]"),
+    click.option("--no-tools", is_flag=True, help="Serve a model whose template cannot carry tools."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any flag of vLLM, or key of LLaMA-Factory."
+    ),
+)
+
+
+def request_options(function: Command) -> Command:
+    """Give a command the options that say what to serve, and how."""
+    for option in reversed(_REQUEST_OPTIONS):
+        function = option(function)
+    return function
+
+
+def request_of(options: dict[str, Any]) -> ServeRequest:
+    """Return the request that the options of `request_options`, and the model, make.
+
+    Raises:
+        UserError: naming the option and what is wrong with its value.
+    """
+    from pydantic import ValidationError
+
+    from agent_sft.config.serve import ServeRequest
+    from agent_sft.errors import UserError
+
+    values = {
+        "model": options["model"],
+        "backend": options["backend"],
+        "lora": adapters_of(options["lora"]),
+        "lora_later": options["lora_later"],
+        "name": options["name"],
+        "port": options["port"],
+        "gpus": gpus_of(options["gpus"]),
+        "tools": not options["no_tools"],
+        "set": dict(parse_setting(text) for text in options["settings"]),
+    }
+    try:
+        return ServeRequest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else None
+        raise UserError(first["msg"].removeprefix("Value error, "), where=flag) from error
+
+
+def request_words(request: ServeRequest) -> list[str]:
+    """Return the command line that makes a request, from whatever folder it is given."""
+    here = Path(request.model)
+    words = [str(here.absolute()) if here.exists() else request.model, "--backend", request.backend]
+    for name, path in request.lora.items():
+        words += ["--lora", f"{name}={path.absolute()}"]
+    for flag, value in (("lora-later", request.lora_later), ("name", request.name), ("port", request.port)):
+        words += [] if value is None else [f"--{flag}", str(value)]
+    words += [] if request.gpus is None else ["--gpus", ",".join(map(str, request.gpus))]
+    words += [] if request.tools else ["--no-tools"]
+    for key, value in request.set.items():
+        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return words
 
 
 def adapters_of(words: Sequence[str]) -> dict[str, Path]:

@@ -8,32 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_sft.cli.serve_options import adapters_of, gpus_of, serving_lines
-from agent_sft.cli.sft_options import parse_setting
+from agent_sft.cli.serve_options import request_of, request_options, serving_lines
 from agent_sft.cli.show import TerminalReporter, program
 
 if TYPE_CHECKING:
-    from agent_sft.config.serve import ServeRequest
     from agent_sft.stages.serving_registry import Record
 
 
 @click.command()
 @click.argument("model", metavar="RUN_OR_MODEL")
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "vllm", "llamafactory"]),
-    default="auto",
-    help="What serves.  [default: vllm; llamafactory where vLLM cannot be installed]",
-)
-@click.option("--lora", multiple=True, metavar="NAME=PATH", help="An adapter beside it; may be given several times.")
-@click.option("--lora-later", type=int, metavar="RANK", help="Allow adapters up to this rank to be added later.")
-@click.option("--name", help="What requests call the model.  [default: the folder's name and its digest]")
-@click.option("--port", type=int, help="On 127.0.0.1.  [default: a free one]")
-@click.option("--gpus", metavar="0,1,...", help="GPUs, by nvidia-smi's numbers.  [default: all visible]")
-@click.option("--no-tools", is_flag=True, help="Serve a model whose template cannot carry tools.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any flag of vLLM, or key of LLaMA-Factory."
-)
+@request_options
 @click.option("--detach", is_flag=True, help="Return when it answers, and leave it running.")
 @click.option("--reload", "reload_", is_flag=True, help="Exchange the weights of a running server for these.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, and touch nothing.")
@@ -51,7 +35,7 @@ def command(context: click.Context, /, detach: bool, reload_: bool, dry_run: boo
         _reload(options)
         return
     reporter = TerminalReporter()
-    plan = plan_serving(_request(options), dry_run=dry_run)
+    plan = plan_serving(request_of(options), dry_run=dry_run)
     if dry_run:
         from agent_sft.stages.serving import shown_launch
 
@@ -67,31 +51,6 @@ def command(context: click.Context, /, detach: bool, reload_: bool, dry_run: boo
     except Interrupted as stopped:
         reporter.say("serve: stopped; nothing of it is left")
         context.exit(stopped.exit_code)
-
-
-def _request(options: dict[str, Any]) -> ServeRequest:
-    from pydantic import ValidationError
-
-    from agent_sft.config.serve import ServeRequest
-    from agent_sft.errors import UserError
-
-    values = {
-        "model": options["model"],
-        "backend": options["backend"],
-        "lora": adapters_of(options["lora"]),
-        "lora_later": options["lora_later"],
-        "name": options["name"],
-        "port": options["port"],
-        "gpus": gpus_of(options["gpus"]),
-        "tools": not options["no_tools"],
-        "set": dict(parse_setting(text) for text in options["settings"]),
-    }
-    try:
-        return ServeRequest.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else None
-        raise UserError(first["msg"].removeprefix("Value error, "), where=flag) from error
 
 
 def _reload(options: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from itertools import count
 from typing import Any
 
-from agent_sft.data.known import characters_of
+from agent_sft.data.known import characters_of, joined_of
 from agent_sft.data.transforms.chat import json_text
 from agent_sft.data.transforms.contract import ORIGIN
 
@@ -67,6 +67,8 @@ def _exchanges(
 ) -> Iterator[tuple[int, int, int]]:
     """Yield, of each stretch that differs, how many turns it has more, and how many characters went and came."""
     if len(before) == 1 == len(after) and (found := _replaced(before[0], after[0])) is not None:
+        if (joined := joined_of(before[0]["messages"], after[0]["messages"])) is not None:
+            yield -joined.turns, 0, joined.characters
         for old_messages, new_messages in found:
             exchanged = _exchanged_words(old_messages, new_messages)
             yield exchanged or _exchanged([*map(_piece, old_messages)], [*map(_piece, new_messages)])
@@ -127,6 +129,8 @@ def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple
     old, new = before.get("messages"), after.get("messages")
     if type(old) is not list or type(new) is not list or before.get("tools") is not after.get("tools"):
         return None
+    if (joined := joined_of(old, new)) is not None:
+        return joined.further
     places = dict(zip(map(id, new), count()))
     matches: list[int | None] = list(map(places.get, map(id, old)))
     if len(places) != len(new) or matches.count(None) == len(old):

@@ -6,6 +6,7 @@ for JSON ends in one place alone. Where it was not, the stretch is handed back a
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,10 +26,14 @@ class Block:
     """The number of its first row, from 1."""
     count: int
     """How many rows it has if it was cut well."""
-    head: bytes
-    """What each of its rows begins with; nothing where each is a line."""
+    starts: tuple[int, ...] | None
+    """Where each of its rows seems to begin; None where each is a line."""
     place: Any
     """Where it begins, as what cut it counts."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let its data go to another process through shared memory."""
+        return _received, (pickle.PickleBuffer(self.data), self.first, self.count, self.starts, None)
 
     def rows(self) -> Iterator[tuple[int, Any]]:
         """Yield the number and the value of each row.
@@ -36,25 +41,32 @@ class Block:
         Raises:
             ValueError: it was not cut well, or is no JSON.
         """
-        number = self.first
-        for piece in self._pieces():
-            yield number, loads_all(piece)
-            number += 1
-        if number != self.first + self.count:
-            raise ValueError("rows are missing")
+        return ((number, loads_all(text)) for number, text in self.texts())
 
-    def _pieces(self) -> Iterator[bytes]:
-        if not self.head:
-            yield from self.data.splitlines()
-            return
-        start = self.data.find(self.head)
-        while start >= 0:
-            end = self.data.find(self.head, start + len(self.head))
-            piece = self.data[start:end].rstrip() if end >= 0 else self.data[start:].rstrip() + b","
-            if not piece.endswith(b","):
+    def texts(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the number and the JSON text of each row: if each of them is one, the block was cut well.
+
+        Raises:
+            ValueError: it was not.
+        """
+        texts = self.data.splitlines() if self.starts is None else list(self._elements(self.starts))
+        if len(texts) != self.count:
+            raise ValueError("rows are missing")
+        return enumerate(texts, start=self.first)
+
+    def _elements(self, starts: Sequence[int]) -> Iterator[bytes]:
+        for start, end in zip(starts, (*starts[1:], None), strict=True):
+            text = self.data[start:end].rstrip()
+            if end is None:
+                yield text
+            elif text.endswith(b","):
+                yield text[:-1]
+            else:
                 raise ValueError("rows without a comma between them")
-            yield piece[:-1]
-            start = end
+
+
+def _received(data: Any, *facts: Any) -> Block:
+    return Block(bytes(data), *facts)
 
 
 class Cutter(Protocol):

@@ -8,9 +8,9 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from agent_sft.data.flow import LOOKED_AT
 from agent_sft.data.formats import detect, format_named
 from agent_sft.data.hermes import OPEN
+from agent_sft.data.opening import LOOKED_AT
 from agent_sft.data.sources import Given, Opener, open_sources
 from agent_sft.errors import UserError
 

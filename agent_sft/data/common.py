@@ -6,14 +6,15 @@ a row holds anything that they have to look at: another kind of turn, a mark, a 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import orjson
 
 from agent_sft.data.checks import OTHER_METHODS
 from agent_sft.data.dialects import Dialect
-from agent_sft.data.hermes import CLOSE, OPEN, SIMPLE, call_text
-from agent_sft.data.jsontext import loads
+from agent_sft.data.hermes import CLOSE, OPEN, call_text, is_call
+from agent_sft.data.jsontext import gather_texts, has_texts, loads
 from agent_sft.data.known import remember
 from agent_sft.data.reading import ROW_KEY
 from agent_sft.data.rows import ROW_KEYS, read_tools
@@ -26,54 +27,91 @@ MARKS = ("<think>", OPEN, CLOSE, "<|")
 """What gives words of the agent another meaning, or is worth a note."""
 
 
+class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename={"role": "from"}):
+    """A common turn."""
+
+    role: Literal["human", "gpt"]
+    value: str
+
+
+class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A call whose arguments every writer of JSON writes alike."""
+
+    name: str
+    arguments: dict[str, str | int | bool | None]
+
+
+_ROW = msgspec.json.Decoder(dict[str, list[_Said] | dict[str, Any] | str | int | float | bool | None])
+_CALL = msgspec.json.Decoder(_Call)
+
+
 def chat_of_sharegpt(row: Any) -> dict[str, Any] | None:
     """Return `to_row(sharegpt.read(row, ...))` for a row of `human` and `gpt` turns, with calls in their texts."""
-    if type(row) is not dict or any(row.get(column) is not None for column in OTHER_METHODS):
+    if type(row) is not dict or ROW_KEY not in row:
         return None
-    given, system, tools = row.get(ROW_KEY), row.get("system"), row.get("tools")
-    if type(given) is not list or not given or not (system is None or type(system) is str):
+    try:
+        turns = msgspec.convert(row[ROW_KEY], list[_Said])
+        return _chat(turns, {key: value for key, value in row.items() if key != ROW_KEY})
+    except (KeyError, TypeError, ValueError):
         return None
-    if not (tools is None or tools == "" or tools == []):
+
+
+def chat_of_sharegpt_text(data: bytes) -> dict[str, Any] | None:
+    """Return `chat_of_sharegpt(loads_all(data))`, without a dictionary for each turn; None also where that raises."""
+    try:
+        further = _ROW.decode(data)
+        turns = further.pop(ROW_KEY)
+        if not isinstance(turns, list):
+            return None
+        texts = [turn.value for turn in turns]
+        keys = 1 + gather_texts(further, texts)
+        # Beside its text, a turn has two keys and a role.
+        return _chat(turns, further) if has_texts(data, keys + 3 * len(turns), texts) else None
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return None
+
+
+def _chat(turns: list[_Said], further: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the chat row of turns and what stands beside them in their row, of which metadata is left.
+
+    Raises:
+        KeyError, ValueError: a call is none.
+    """
+    if not turns or any(further.get(column) is not None for column in OTHER_METHODS):
+        return None
+    system, tools = further.pop("system", None), further.pop("tools", None)
+    if not (system is None or type(system) is str) or not (tools is None or tools == "" or tools == []):
         return None
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     add = messages.append
     characters = len(system) if system else 0
     waiting = 0  # calls of the agent's last turn that have no result yet
-    try:
-        for turn in given:
-            role, text = turn["from"], turn["value"]
-            if len(turn) != 2 or type(text) is not str:
+    for turn in turns:
+        text = turn.value
+        characters += len(text)
+        if turn.role == HUMAN:
+            if not waiting:
+                add({"role": "user", "content": text})
+                continue
+            if RESULT in text:
                 return None
-            characters += len(text)
-            if role == HUMAN:
-                if not waiting:
-                    add({"role": "user", "content": text})
-                    continue
-                if RESULT in text:
-                    return None
-                add({"role": "tool", "content": text})
-                waiting -= 1
-            elif role != GPT:
+            add({"role": "tool", "content": text})
+            waiting -= 1
+        elif "<" not in text or ((start := text.find(OPEN)) < 0 and "<think>" not in text):
+            add({"role": "assistant", "content": text})
+            waiting = 0
+        else:
+            last = len(text) - len(CLOSE)
+            if start < 0 or "<think>" in text or text.find(CLOSE, start) != last or text.find(OPEN, start + 1) >= 0:
                 return None
-            elif "<" not in text or ((start := text.find(OPEN)) < 0 and "<think>" not in text):
-                add({"role": "assistant", "content": text})
-                waiting = 0
-            else:
-                last = len(text) - len(CLOSE)
-                if start < 0 or "<think>" in text or text.find(CLOSE, start) != last or text.find(OPEN, start + 1) >= 0:
-                    return None
-                function, length = _call(text[start + len(OPEN) : last])
-                words = text[:start].removesuffix("\n")
-                call = {"type": "function", "function": function}
-                add({"role": "assistant", "content": words or None, "tool_calls": [call]})
-                characters += len(words) - len(text) + length
-                waiting = 1
-    except (KeyError, TypeError, ValueError):
-        return None
+            function, length = _call(text[start + len(OPEN) : last])
+            words = text[:start].removesuffix("\n")
+            call = {"type": "function", "function": function}
+            add({"role": "assistant", "content": words or None, "tool_calls": [call]})
+            characters += len(words) - len(text) + length
+            waiting = 1
     remember(messages, unpacked=True, characters=characters)
-    made: dict[str, Any] = {"messages": messages}
-    metadata = {key: value for key, value in row.items() if key not in (ROW_KEY, "system", "tools")}
-    return {**made, "metadata": metadata} if metadata else made
+    return {"messages": messages, "metadata": further} if further else {"messages": messages}
 
 
 def _call(text: str) -> tuple[dict[str, Any], int]:
@@ -83,18 +121,21 @@ def _call(text: str) -> tuple[dict[str, Any], int]:
         ValueError: it is none, or has more than a name and arguments.
         KeyError: it has less.
     """
-    call = orjson.loads(text)
-    name, arguments = call["name"], call["arguments"]
-    if len(call) != 2 or type(name) is not str or not name or type(arguments) is not dict:
+    try:
+        call = _CALL.decode(text)
+        written = orjson.dumps(call.arguments)
+    except (TypeError, ValueError):  # what is in it has to be looked at, if it is a call
+        pass
+    else:
+        # Written again, what was read exactly has the quotes that it had: beside the arguments, those of three texts.
+        if call.name and "\\" not in text and text.count('"') == written.count(b'"') + 6:
+            length = len(written) if written.isascii() else len(written.decode())
+            return {"name": call.name, "arguments": call.arguments}, len(call.name) + length
+    value = loads(text.strip())
+    if not is_call(value):
         raise ValueError("no call")
-    written = orjson.dumps(arguments)
-    # Written again, what was read exactly has the quotes that it had: beside the arguments, those of three texts.
-    is_exact = "\\" not in text and text.count('"') == written.count(b'"') + 6
-    if not is_exact or not SIMPLE.issuperset(map(type, arguments.values())):
-        call = loads(text.strip())
-        arguments = call["arguments"]
-        return {"name": name, "arguments": arguments}, len(name) + len(json_text(arguments))
-    return {"name": name, "arguments": arguments}, len(name) + len(written if written.isascii() else written.decode())
+    name, arguments = value["name"], value["arguments"]
+    return {"name": name, "arguments": arguments}, len(name) + len(json_text(arguments))
 
 
 def example_of_chat(row: Any, dialect: Dialect) -> dict[str, Any] | None:

@@ -69,6 +69,18 @@ FOREIGN_THINK_WORDS = frozenset(("gemma4", "gemma4n", "gpt_oss", "kimi_vl", "see
 TIGHT_THINK = frozenset(("aeva", "glm4_7", "hy3", "mimo_v2"))
 """Find <think>…</think> whatever the line breaks around it."""
 
+NAMED = frozenset.union(
+    QWEN_TOOLS,
+    WRAPS_RESULTS,
+    DESCRIBED_TOOLS_ONLY,
+    SINGLE_CALL,
+    BARE_CALLS_ONLY,
+    FOREIGN_CALL_WORDS,
+    FOREIGN_THINK_WORDS,
+    TIGHT_THINK,
+)
+"""Templates that are named here; there are others."""
+
 
 @dataclass(frozen=True)
 class Dialect:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from agent_sft.data.conversation import Conversation, Turn
-from agent_sft.data.flow import LOOKED_AT
 from agent_sft.data.formats import detect, format_named
 from agent_sft.data.hermes import write_answer
 from agent_sft.data.jsontext import dumps
+from agent_sft.data.opening import LOOKED_AT
 from agent_sft.data.processing import EVAL_SUFFIX, REPORT_NAME
 from agent_sft.data.sources import open_sources
 from agent_sft.data.trail import PROCESS, TRAILS, read_trail

@@ -88,12 +88,18 @@ class Elements:
         end = self._data.rfind(self._head, start + 1, max(BLOCK, start + 1)) if start >= 0 else -1
         if end < 0:
             end = self._data.find(self._head, start + 1) if start >= 0 else -1
-        if end < 0 or self._data[:start].strip() != b"," or not (rows := self._data[:end].rstrip()).endswith(b","):
+        if end < 0 or self._data[:start].strip() != b",":
             return None
-        end = len(rows) - 1
-        count = self._data.count(self._head, start, end)
+        mark = self._data.rfind(b",", start, end)
+        if mark < 0 or self._data[mark + 1 : end].strip():
+            return None
+        end = mark
+        starts = []
+        while 0 <= start < end:
+            starts.append(start)
+            start = self._data.find(self._head, start + len(self._head), end)
         place = (self._lines, self._dropped, self._forgotten)
-        block = Block(self._data[:end], self._number + 1, count, self._head, place)
+        block = Block(self._data[:end], self._number + 1, len(starts), tuple(starts), place)
         self._number += block.count
         self._at = end
         return block

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
+from pickle import PickleBuffer
 from typing import IO, Any
 
 import orjson
@@ -14,9 +15,10 @@ from agent_sft.data.carrier import carry
 from agent_sft.data.common import example_of_chat
 from agent_sft.data.conversation import Origin
 from agent_sft.data.dialects import Dialect
-from agent_sft.data.flow import open_rows_of
 from agent_sft.data.formats import FORMATS, Format, openai, sharegpt
+from agent_sft.data.jsontext import loads_all
 from agent_sft.data.ledger import encoded
+from agent_sft.data.opening import open_rows_of
 from agent_sft.data.parallel import Pool, results_of, workers_for
 from agent_sft.data.report import Tally
 from agent_sft.data.rewards import LeftOut, Rewards
@@ -70,10 +72,16 @@ class Reading:
 class Made:
     """What came of a block of rows."""
 
-    lines: bytes
+    lines: PickleBuffer | memoryview
     rejects: bytes
     tally: Tally
     trail: bytes
+
+    def moved(self, by: int) -> Made:
+        """Return the same of rows whose numbers are that much higher."""
+        first_rejects = [(number + by, reason) for number, reason in self.tally.first_rejects]
+        tally = replace(self.tally, first_rejects=first_rejects)
+        return Made(self.lines, _moved(self.rejects, by), tally, _moved(self.trail, by))
 
 
 class Writing:
@@ -112,18 +120,63 @@ class Writing:
                 if count and opened.cutter is not None:
                     after = opened.first[-1][0].row
                     for made in results_of(pool, opened.cutter, after, one.name, opened.form.name, many):
-                        self._add(made)
+                        self.add(made)
                 self._write(opened.rest, many)
+
+    def take(self, row: Any, line: bytes) -> None:
+        """Write what becomes of the next row of the one source of OpenAI rows, which a pipeline just made.
+
+        Args:
+            row: the row.
+            line: the same as it stands in the file.
+        """
+        [source] = self._reading.forms
+        origin = Origin(file=source, row=self.tally.rows_read + 1)
+        if not self._write_common(origin, row):
+            self._look_at(origin, loads_all(line), many=False)
+
+    def elsewhere(self) -> Writing:
+        """Return one that does the same in memory, for a part of the rows."""
+        trail = BytesIO() if self._trail is not None else None
+        return Writing(self._reading, name=self._name, lines=BytesIO(), rejects=BytesIO(), trail=trail)
+
+    def made(self) -> Made:
+        """Return what was written in memory."""
+        assert isinstance(self._lines, BytesIO) and isinstance(self._rejects, BytesIO)
+        trail = self._trail.stream if self._trail is not None else None
+        told = trail.getvalue() if isinstance(trail, BytesIO) else b""
+        return Made(PickleBuffer(self._lines.getbuffer()), self._rejects.getvalue(), self.tally, told)
+
+    def add(self, made: Made, *, behind: int = 0) -> None:
+        """Write what another one made of the rows that follow.
+
+        Args:
+            made: that.
+            behind: how many rows came before, if they were numbered from 1 there.
+        """
+        made = made.moved(behind) if behind else made
+        self._lines.write(made.lines)
+        self._rejects.write(made.rejects)
+        self.tally.add(made.tally)
+        if self._trail is not None:
+            self._trail.append(made.trail)
 
     def _write(self, rows: Iterable[tuple[Origin, Any]], many: bool) -> None:
         for origin, row in rows:
-            if (common := self._reading.common_example(origin, row)) and (line := _line_or_none(common)):
-                self._lines.write(line)
-                self.tally.keep_unchanged(len(common["conversations"]))
-                if self._trail is not None:
-                    self._trail.note_unchanged(origin, row, common)
-            else:
+            if not self._write_common(origin, row):
                 self._look_at(origin, row, many)
+
+    def _write_common(self, origin: Origin, row: Any) -> bool:
+        """Write the example of a row to which nothing has to be done; tell whether it is one."""
+        common = self._reading.common_example(origin, row)
+        line = _line_or_none(common) if common else None
+        if common is None or line is None:
+            return False
+        self._lines.write(line)
+        self.tally.keep_unchanged(len(common["conversations"]))
+        if self._trail is not None:
+            self._trail.note_unchanged(origin, row, common)
+        return True
 
     def _look_at(self, origin: Origin, row: Any, many: bool) -> None:
         """Write the examples of a row, or why there are none."""
@@ -149,23 +202,9 @@ class Writing:
         """Do in another process what `write_all` does with a block's rows here."""
         block, source, form, many = item
         self._reading.forms[source] = FORMATS[form]
-        lines, rejects, trail = BytesIO(), BytesIO(), BytesIO()
-        writing = Writing(
-            self._reading,
-            name=self._name,
-            lines=lines,
-            rejects=rejects,
-            trail=trail if self._trail is not None else None,
-        )
+        writing = self.elsewhere()
         writing._write(((Origin(file=source, row=number), row) for number, row in block.rows()), many)
-        return Made(lines.getvalue(), rejects.getvalue(), writing.tally, trail.getvalue())
-
-    def _add(self, made: Made) -> None:
-        self._lines.write(made.lines)
-        self._rejects.write(made.rejects)
-        self.tally.add(made.tally)
-        if self._trail is not None:
-            self._trail.append(made.trail)
+        return writing.made()
 
 
 def _line(row: dict[str, Any]) -> bytes:
@@ -180,3 +219,8 @@ def _line_or_none(row: dict[str, Any]) -> bytes | None:
         return _line(row)
     except Unusable:
         return None
+
+
+def _moved(lines: bytes, by: int) -> bytes:
+    entries = map(loads_all, lines.splitlines())
+    return b"".join(encoded({**entry, "row": entry["row"] + by}) for entry in entries)

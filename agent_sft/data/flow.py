@@ -6,14 +6,17 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import chain, islice
+from pickle import PickleBuffer
 from typing import IO, Any
 
+from agent_sft.data import examples
 from agent_sft.data.amounts import measure
-from agent_sft.data.blocks import Block, Cutter
+from agent_sft.data.blocks import Block
 from agent_sft.data.conversation import Origin
-from agent_sft.data.formats import FORMATS, Format, detect
+from agent_sft.data.formats import FORMATS, Format
+from agent_sft.data.jsontext import loads_all
 from agent_sft.data.ledger import Ledger, Taken, encoded
+from agent_sft.data.opening import open_rows_of
 from agent_sft.data.parallel import Pool, results_of, workers_for
 from agent_sft.data.pipeline import Pipeline, run_pipeline
 from agent_sft.data.reading import describe
@@ -25,62 +28,24 @@ from agent_sft.data.transforms.contract import Row
 from agent_sft.data.transforms.split import SPLIT
 from agent_sft.data.turns import Unusable
 
-LOOKED_AT = 20
-"""How many rows are looked at to find out what they are."""
-
 READ, REWARD = "read", "reward"
 """What ends a row before the first transform: it cannot be read, or its reward is too low."""
 
 Rows = Iterable[tuple[Origin, Any]]
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A source of which the first rows were looked at."""
-
-    name: str
-    form: Format | None
-    """What its rows are read as; None takes them as they are."""
-    first: list[tuple[Origin, Any]]
-    rest: Iterator[tuple[Origin, Any]]
-    cutter: Cutter | None
-    """What cuts blocks of the rest; None where it has to be read row by row."""
-
-    def rows(self) -> Iterator[tuple[Origin, Any]]:
-        """Return all rows."""
-        return chain(self.first, self.rest)
-
-
-def open_rows_of(source: Source, asked: Format | None, rewards: Rewards, *, raw: bool = False) -> Opened:
-    """Open a source and find out what its rows are.
-
-    Args:
-        source: where rows come from.
-        asked: the format, where it is known.
-        rewards: what is asked of rollouts.
-        raw: whether rows are taken as they are.
-
-    Raises:
-        UserError: it cannot be read, or its rows are of no known format, or it was given as rollouts
-            and holds none.
-    """
-    rows, cutter = source.open()
-    first = list(islice(rows, LOOKED_AT))
-    form = None if raw else asked or detect((row for _, row in first), source.name)
-    rewards.expect(source.name, form, (row for _, row in first))
-    return Opened(source.name, form, first, rows, cutter if len(first) == LOOKED_AT else None)
+"""Rows as values, or as the bytes of their JSON texts."""
 
 
 @dataclass(frozen=True)
 class Made:
     """What came of a block of rows."""
 
-    kept: bytes
+    kept: PickleBuffer | memoryview
     held_out: bytes
     count_held_out: int
     rejects: bytes
     entered: Taken
     trail: bytes
+    prepared: examples.Made | None
 
 
 class Flow:
@@ -96,6 +61,7 @@ class Flow:
         *,
         rewards: Rewards,
         trail: IO[bytes] | None = None,
+        prepared: examples.Writing | None = None,
     ) -> None:
         self.held_out = 0
         """How many rows `split` held out."""
@@ -106,6 +72,7 @@ class Flow:
         self._rejects = rejects
         self._rewards = rewards
         self._trail = ProcessTrail(trail) if trail is not None else None
+        self._prepared = prepared
 
     def through(self, sources: Sequence[Source], asked: Format | None) -> Iterator[Format | None]:
         """Take all rows of sources through; yield what each is read as.
@@ -146,7 +113,13 @@ class Flow:
             self.held_out += is_eval
             if self._trail is not None:
                 self._trail.note(origin, is_eval)
-            (self._held_out if is_eval else self._kept).write(encoded(row))
+            line = encoded(row)
+            if is_eval:
+                self._held_out.write(line)
+                continue
+            self._kept.write(line)
+            if self._prepared is not None:
+                self._prepared.take(row, line)
 
     def _work(self, item: tuple[Block, str, str | None]) -> Made:
         """Do in another process what `through` does with a block's rows here."""
@@ -161,16 +134,18 @@ class Flow:
                 rejects,
                 rewards=self._rewards,
                 trail=trail if self._trail is not None else None,
+                prepared=self._prepared.elsewhere() if self._prepared is not None else None,
             )
-            rows = ((Origin(file=name, row=number), row) for number, row in block.rows())
+            rows = ((Origin(file=name, row=number), text) for number, text in block.texts())
             flow._run(flow._read(rows, FORMATS[form] if form is not None else None))
             return Made(
-                kept=kept.getvalue(),
+                kept=PickleBuffer(kept.getbuffer()),
                 held_out=held_out.getvalue(),
                 count_held_out=flow.held_out,
                 rejects=rejects.getvalue(),
                 entered=ledger.taken(),
                 trail=trail.getvalue(),
+                prepared=flow._prepared.made() if flow._prepared is not None else None,
             )
 
     def _add(self, made: Made) -> None:
@@ -181,15 +156,24 @@ class Flow:
         self._ledger.add(made.entered)
         if self._trail is not None:
             self._trail.append(made.trail)
+        if self._prepared is not None and made.prepared is not None:
+            self._prepared.add(made.prepared, behind=self._prepared.tally.rows_read)
 
     def _read(self, rows: Rows, form: Format | None) -> Iterator[tuple[Origin, Row, Any]]:
-        """Yield rows as transforms take them; those that are no conversation are entered as rejects."""
+        """Yield rows as transforms take them; those that are no conversation are entered as rejects.
+
+        Raises:
+            ValueError: a row that is given as its JSON text is none.
+        """
         for origin, given in rows:
-            row = given if isinstance(given, dict) else {"": given}
+            chat = None
+            if isinstance(given, bytes) and (form is None or not (chat := form.chat_text(given))):
+                given = loads_all(given)
+            row = chat or (given if isinstance(given, dict) else {"": given})
             try:
-                if form is not None:
+                if form is not None and chat is None:
                     row = form.chat(given) or to_row(form.read(given, origin))
-                elif not isinstance(given, dict):
+                elif form is None and not isinstance(given, dict):
                     raise Unusable(f"the row is {describe(given)}, not an object")
                 self._rewards.check(origin, row)
             except LeftOut as left_out:
@@ -203,6 +187,7 @@ class Flow:
                 yield origin, row, given
 
     def _on_reject(self, origin: Origin, by: str, reason: str, row: Any) -> None:
+        row = loads_all(row) if isinstance(row, bytes) else row
         part = {"part": origin.part} if origin.part else {}
         place = {"file": origin.file, "row": origin.row, **part}
         self._rejects.write(encoded({**place, "by": by, "reason": reason, "data": row}))

@@ -6,27 +6,43 @@ got: one place to remember is enough.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Joined(NamedTuple):
+    """How messages were made of given ones, by joining some: nothing but a joint came in between."""
+
+    given: list[Any]
+    turns: int
+    """How many were joined to the one before."""
+    characters: int
+    """How many characters the joints have."""
+    further: list[tuple[list[Any], list[Any]]]
+    """Stretches in which more was done: they are not counted, and have to be compared."""
 
 
 class _Last:
     messages: Any = None
     unpacked = False
     characters: int | None = None
+    joined: Joined | None = None
 
 
 _last = _Last()
 
 
-def remember(messages: list[Any], *, unpacked: bool = False, characters: int | None = None) -> None:
+def remember(
+    messages: list[Any], *, unpacked: bool = False, characters: int | None = None, joined: Joined | None = None
+) -> None:
     """Remember of messages that each is an object with a role and, if any, a text as its content.
 
     Args:
         messages: the messages.
         unpacked: whether moreover no call stands in a text, and each has an object of arguments.
         characters: how many of them there are in the messages, as `measure` counts.
+        joined: how they were made, if that is all that was done.
     """
-    _last.messages, _last.unpacked, _last.characters = messages, unpacked, characters
+    _last.messages, _last.unpacked, _last.characters, _last.joined = messages, unpacked, characters, joined
 
 
 def forget() -> None:
@@ -47,3 +63,9 @@ def are_unpacked(messages: Any) -> bool:
 def characters_of(messages: Any) -> int | None:
     """Return how many characters messages have; None where that is not known."""
     return _last.characters if are_checked(messages) else None
+
+
+def joined_of(given: Any, messages: Any) -> Joined | None:
+    """Return how messages were made of given ones; None where that is not known, or more may have been done."""
+    joined = _last.joined if are_checked(messages) else None
+    return joined if joined is not None and joined.given is given else None

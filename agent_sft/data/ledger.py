@@ -246,6 +246,10 @@ class Ledger:
 def encoded(value: Any) -> bytes:
     """Return a value as a line of JSON, whatever texts are in it: half a character is written as its escape."""
     try:
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        pass
+    try:
         return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
     except TypeError:
         return json.dumps(value, default=str).encode() + b"\n"

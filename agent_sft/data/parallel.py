@@ -1,13 +1,15 @@
 """Blocks of rows worked on in several processes, with the results in order.
 
 The processes are forks, so that whatever the work needs is there: transforms of the user's, too. Nothing is decided in
-them: a block that raises anything there is read again here, row by row, where faults are told with their place.
+them: a block that raises anything there is read again here, row by row, where faults are told with their place. What
+is wrapped in a `PickleBuffer` goes through memory that they share, the rest through pipes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import os
 import pickle
 import select
@@ -17,7 +19,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -29,9 +31,15 @@ LARGE = 8 << 20
 """Bytes of the files together from which on further processes are worth their start."""
 MOST = 4
 """Processes; one more thread of this one cuts and writes, and could not keep up with many."""
-AHEAD = 2
+AHEAD = 3
 """Blocks for each process that are under way or wait for those before them."""
+QUEUED = 2
+"""Items that a process has at once: it need not wait for the next one."""
+UNREAD = 16 << 10
+"""Bytes that a pipe takes at once though nobody reads them yet."""
 LENGTH = struct.Struct("<Q")
+SHARED = 4 << 20
+"""Bytes of memory shared for a block and then for its result; what does not fit goes through the pipe."""
 COLLECTED = 200
 """Blocks after which a process looks for garbage that refers to itself, which is next to none."""
 
@@ -81,43 +89,52 @@ class Pool(Generic[R]):
 
     def __init__(self, work: Callable[[Any], R], count: int) -> None:
         self._workers: list[_Worker] = []
+        self._shared = [mmap.mmap(-1, SHARED) for _ in range(AHEAD * count)]
         try:
             for _ in range(count):
-                self._workers.append(_Worker(work, self._workers))
+                self._workers.append(_Worker(work, self._workers, self._shared))
         except BaseException:
             self.close()
             raise
 
     def map(self, items: Iterator[Any]) -> Generator[R | None, None, None]:
-        """Yield what the work makes of each item, in order; None where it failed, or its process did."""
-        idle, busy = list(self._workers), dict[int, tuple[_Worker, int]]()
+        """Yield what the work makes of each item, in order; None where it failed, or its process did.
+
+        Buffers in a result hold what they held until the next one is asked for.
+        """
         done: dict[int, R | None] = {}
         following = yielded = 0
+        message: bytes | None = None
         more = True
         try:
             while True:
-                while more and idle and following - yielded < AHEAD * len(self._workers):
-                    item = next(items, None)
-                    if item is None:
-                        more = False
+                while more and following - yielded < len(self._shared):
+                    if message is None:
+                        if (item := next(items, None)) is None:
+                            more = False
+                            break
+                        message = _packed(item, following % len(self._shared), self._shared)
+                    worker = min(self._workers, key=lambda one: len(one.numbers))
+                    if len(worker.numbers) >= (QUEUED if len(message) <= UNREAD else 1):
                         break
-                    worker = idle.pop()
-                    worker.send(item)
-                    busy[worker.source] = worker, following
+                    worker.send(message)
+                    worker.numbers.append(following)
                     following += 1
+                    message = None
                 if yielded in done:
                     yield done.pop(yielded)
                     yielded += 1
                     continue
+                busy = {worker.source: worker for worker in self._workers if worker.numbers}
                 if not busy:
                     return
                 for source in select.select(list(busy), [], [])[0]:
-                    worker, number = busy.pop(source)
-                    done[number] = worker.receive()
-                    idle.append(worker)
+                    number, result = busy[source].receive()
+                    done[number] = result
         finally:
-            for worker, _ in busy.values():
-                worker.receive()
+            for worker in self._workers:
+                while worker.numbers:
+                    worker.receive()
 
     def close(self) -> None:
         """End the processes."""
@@ -125,7 +142,7 @@ class Pool(Generic[R]):
             worker.close()
         for worker in self._workers:
             worker.wait()
-        self._workers = []
+        self._workers, self._shared = [], []
 
     def __enter__(self) -> Pool[R]:
         return self
@@ -137,7 +154,10 @@ class Pool(Generic[R]):
 class _Worker:
     """One process, and the pipes to and from it."""
 
-    def __init__(self, work: Callable[[Any], Any], others: list[_Worker]) -> None:
+    def __init__(self, work: Callable[[Any], Any], others: list[_Worker], shared: list[mmap.mmap]) -> None:
+        self._shared = shared
+        self.numbers: deque[int] = deque()
+        """Of the items that are under way here."""
         items, self.sink = os.pipe()
         self.source, results = os.pipe()
         self._process = os.fork()
@@ -150,16 +170,18 @@ class _Worker:
                 os.close(descriptor)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # ends with the one that started it
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            _serve(work, items, results)
+            _serve(work, items, results, shared)
         finally:
             os._exit(0)  # nothing of what the other process left open is closed twice
 
-    def send(self, item: Any) -> None:
+    def send(self, message: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # a process that died gives no result
-            _write(self.sink, item)
+            _write(self.sink, message)
 
-    def receive(self) -> Any:
-        return _read(self.source)
+    def receive(self) -> tuple[int, Any]:
+        """Return the number and the result of the item that was sent first of those under way."""
+        found = _read(self.source, self._shared)
+        return self.numbers.popleft(), found[1] if found is not None else None
 
     def close(self) -> None:
         os.close(self.sink)
@@ -170,33 +192,51 @@ class _Worker:
             os.waitpid(self._process, 0)
 
 
-def _serve(work: Callable[[Any], Any], items: int, results: int) -> None:
+def _serve(work: Callable[[Any], Any], items: int, results: int, shared: list[mmap.mmap]) -> None:
     gc.disable()
     gc.freeze()
     number = 0
-    while (item := _read(items)) is not None:
+    while (found := _read(items, shared)) is not None:
+        place, item = found
         result = None
         with contextlib.suppress(Exception):
             result = work(item)
-        _write(results, result)
+        _write(results, _packed(result, place, shared))
         number += 1
         if number % COLLECTED == 0:
             gc.collect()
 
 
-def _write(descriptor: int, value: Any) -> None:
-    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    for part in (LENGTH.pack(len(data)), data):
+def _packed(value: Any, place: int, shared: list[mmap.mmap]) -> bytes:
+    """Return what to send of a value; its buffers are put into the shared memory of that place, one after another."""
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append)
+    raw = [buffer.raw() for buffer in buffers]
+    ends = list(accumulate((len(one) for one in raw), initial=0))
+    if ends[-1] > SHARED:
+        data, raw, ends = pickle.dumps(value, pickle.HIGHEST_PROTOCOL), [], []
+    for one, (start, end) in zip(raw, pairwise(ends), strict=True):
+        shared[place][start:end] = one
+    return pickle.dumps((place, ends, data))
+
+
+def _write(descriptor: int, message: bytes) -> None:
+    for part in (LENGTH.pack(len(message)), message):
         rest = memoryview(part)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
 
 
-def _read(descriptor: int) -> Any:
-    """Return the next value from a pipe; None where it was closed."""
+def _read(descriptor: int, shared: list[mmap.mmap]) -> tuple[int, Any] | None:
+    """Return the next value from a pipe, after its place in the shared memory; None where the pipe was closed."""
     head = _exactly(descriptor, LENGTH.size)
-    data = _exactly(descriptor, *LENGTH.unpack(head)) if head is not None else None
-    return pickle.loads(data) if data is not None else None  # noqa: S301 - from a process of our own
+    message = _exactly(descriptor, *LENGTH.unpack(head)) if head is not None else None
+    if message is None:
+        return None
+    place, ends, data = pickle.loads(message)  # noqa: S301 - from a process of our own
+    memory = memoryview(shared[place])
+    buffers = [memory[start:end] for start, end in pairwise(ends)]
+    return place, pickle.loads(data, buffers=buffers)  # noqa: S301
 
 
 def _exactly(descriptor: int, size: int) -> bytearray | None:

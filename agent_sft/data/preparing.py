@@ -13,11 +13,12 @@ from typing import IO
 
 import orjson
 
+from agent_sft.data.ahead import Ahead
 from agent_sft.data.dataset_info import INFO_NAME, check_dataset_name, info_content, read_info
 from agent_sft.data.dialects import dialect_of
 from agent_sft.data.examples import Reading, Writing
 from agent_sft.data.folders import new_folder
-from agent_sft.data.formats import format_named
+from agent_sft.data.formats import FORMATS, format_named, openai
 from agent_sft.data.report import PrepareReport, Tally
 from agent_sft.data.rewards import Rewards
 from agent_sft.data.sources import Given, Opener, open_sources
@@ -42,6 +43,7 @@ def prepare_dataset(
     rewards: Rewards | None = None,
     opener: Opener | None = None,
     trail: IO[bytes] | None = None,
+    ahead: Ahead | None = None,
 ) -> PrepareReport:
     """Write the usable rows of a source, or of several, as the dataset `name` of `folder`; the others as rejects.
 
@@ -56,6 +58,7 @@ def prepare_dataset(
         rewards: which rows are left out for their reward.
         opener: how sources are read that are no JSON (see `open_sources`).
         trail: takes a line for each row that is read, in order, with what became of it.
+        ahead: what was made of the source already while it was written; used if that is what is asked for.
 
     Raises:
         NothingUsable: no row can be trained on.
@@ -88,10 +91,15 @@ def prepare_dataset(
         rejects_file = stack.enter_context(atomic_writer(paths["rejects_path"]))
         data_file = stack.enter_context(atomic_writer(data_path))
         others = _copy_rejects_of_others(paths["rejects_path"], name, rejects_file)
-        writing = Writing(reading, name=name, lines=data_file, rejects=rejects_file, trail=trail)
-        writing.write_all(sources, asked)
-        tally = writing.tally
+        tally = None
         shown = ", ".join(str(one) for one in given)
+        if ahead is not None and asked is FORMATS[openai.NAME] and rewards is None:
+            tally = ahead.hand_over(shown, name, template, lines=data_file, rejects=rejects_file, trail=trail)
+            reading.forms[shown] = asked
+        if tally is None:
+            writing = Writing(reading, name=name, lines=data_file, rejects=rejects_file, trail=trail)
+            writing.write_all(sources, asked)
+            tally = writing.tally
         if not tally.rows_kept:
             raise _nothing_usable(shown, tally)
         titles = ", ".join(dict.fromkeys(found.title for found in reading.forms.values()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from agent_sft.data.ahead import Ahead
 from agent_sft.data.amounts import CHARACTERS, TURNS
 from agent_sft.data.conversation import Origin
 from agent_sft.data.flow import Flow
@@ -89,6 +90,7 @@ def process_data(
     opener: Opener | None = None,
     described: Mapping[str, Any] | None = None,
     trail: IO[bytes] | None = None,
+    ahead: Ahead | None = None,
 ) -> ProcessReport:
     """Run a pipeline over a source, or several, and write what comes out, as JSON lines of OpenAI chat rows.
 
@@ -104,6 +106,7 @@ def process_data(
         opener: how sources are read that are no JSON (see `open_sources`).
         described: what the report says of the pipeline.
         trail: takes a line for each row that is written, in order: where it came from, whether it was held out.
+        ahead: gets what the preparation will make of the rows that are written and not held out.
 
     Raises:
         UserError: the source cannot be read, a transform failed, no row is left, or a place cannot be written.
@@ -125,7 +128,17 @@ def process_data(
         rejects_file = stack.enter_context(atomic_writer(rejects_path))
         eval_file = stack.enter_context(atomic_writer(eval_path))
         file = stack.enter_context(atomic_writer(output))
-        flow = Flow(pipeline, ledger, file, eval_file, rejects_file, rewards=rewards or Rewards(), trail=trail)
+        prepared = ahead.begin(output) if ahead is not None and pipeline.is_built_in else None
+        flow = Flow(
+            pipeline,
+            ledger,
+            file,
+            eval_file,
+            rejects_file,
+            rewards=rewards or Rewards(),
+            trail=trail,
+            prepared=prepared,
+        )
         forms = dict.fromkeys(one.title if one else "raw rows" for one in flow.through(sources, asked))
         titles, held_out = ", ".join(forms), flow.held_out
         shown = ", ".join(str(one) for one in given)
@@ -135,6 +148,8 @@ def process_data(
         ledger.write(report_file, head)
         for stream in (file, eval_file, rejects_file, report_file):
             stream.flush()  # a full disk shows here, before any of them is in its place
+    if ahead is not None and prepared is not None:
+        ahead.finish(output, prepared)
     rejected = ledger.rows["rejected"] + ledger.parts["rejected"]
     for path, wanted in ((rejects_path, rejected > 0), (eval_path, held_out > 0)):
         if not wanted:

@@ -141,7 +141,7 @@ class _Lines:
         if end <= self._at:
             return None
         data = self._data[self._at : end]
-        block = Block(data, self._number + 1, data.count(b"\n"), b"", self._line_number)
+        block = Block(data, self._number + 1, data.count(b"\n"), None, self._line_number)
         self._number += block.count
         self._line_number += block.count
         self._at = end

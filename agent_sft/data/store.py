@@ -162,7 +162,7 @@ class Store:
             UserError: there is none; with the nearest name, or the versions that there are.
         """
         name, _, version = reference.partition("@")
-        check_name(name)
+        check_name(name, where=None)
         if version not in ("", LATEST):
             if not VERSION.fullmatch(version):
                 raise UserError(f"'{version}' is no version", where=reference, fix="such as 0.1.0, or latest")
@@ -242,15 +242,19 @@ def local_path(given: Path) -> Path:
     return resolve(str(given)).path if is_reference(str(given)) else given
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, *, where: str | None = "--name") -> None:
     """Refuse what cannot be the name of a dataset.
+
+    Args:
+        name: the name.
+        where: where it was given.
 
     Raises:
         UserError: it could lead out of the store, or could not be told from a version.
     """
     if not NAME.fullmatch(name):
         fix = "letters, digits, - _ and single dots, beginning with a letter or digit"
-        raise UserError(f"'{name}' cannot be the name of a dataset", where="--name", fix=fix)
+        raise UserError(f"'{name}' cannot be the name of a dataset", where=where, fix=fix)
 
 
 def _object(digest: str) -> str:

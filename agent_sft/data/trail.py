@@ -47,7 +47,7 @@ class PrepareTrail:
     """Writes down what became of the rows that the preparation read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+        self.stream = stream
 
     def note(self, origin: Origin, row: Any, examples: Sequence[Example], ended: Unusable | LeftOut | None) -> None:
         """Note a row that was read, in order, with what was made of it or what ended it."""
@@ -65,16 +65,16 @@ class PrepareTrail:
             entry["changes"] = changes
         if ended is not None:
             entry |= {"reason": str(ended), "left_out": isinstance(ended, LeftOut)}
-        self._stream.write(encoded(entry))
+        self.stream.write(encoded(entry))
 
     def note_unchanged(self, origin: Origin, row: Any, made: Mapping[str, Any]) -> None:
         """Note a row to which nothing had to be done, with the only row that was made of it."""
         read, written = measure_given(row, origin), measure_prepared(made)
-        self._stream.write(encoded({"file": origin.file, "row": origin.row, "read": read, "made": [written]}))
+        self.stream.write(encoded({"file": origin.file, "row": origin.row, "read": read, "made": [written]}))
 
     def append(self, lines: bytes) -> None:
         """Take over what was noted elsewhere of the rows that follow."""
-        self._stream.write(lines)
+        self.stream.write(lines)
 
 
 def read_trail(path: Path) -> Iterator[dict[str, Any]]:

@@ -21,3 +21,18 @@ def known_remedy(log: Path, known: Sequence[tuple[str, str]], said: str = "") ->
     """
     text = said + "\n" + log.read_bytes()[-LOOKED_AT:].decode("utf-8", "replace") if log.is_file() else said
     return next((fix for pattern, fix in known if re.search(pattern, text)), None)
+
+
+def server_remedy(log: Path, known: Sequence[tuple[str, str]], exit_code: int, said: str = "") -> str | None:
+    """Return what to do about a server that ended, if its log, words or exit code tell the cause.
+
+    Args:
+        log: the server's output.
+        known: patterns of the engine's causes, each with its remedy.
+        exit_code: 128 + signal number when a signal ended it.
+        said: what it answered to a request.
+    """
+    found = known_remedy(log, known, said)
+    if found is None and exit_code == KILLED:
+        return "the system or somebody killed the server, most often because memory ran out: see `dmesg`"
+    return found

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from agent_sft.engines.served import ServedModel
+from agent_sft.engines.served import ServedModel, known_by_address
 
 AGENT = "does-nothing"
 CUSTOMER = "leaves-at-once"
@@ -61,17 +61,7 @@ def serve_nothing() -> Iterator[ServedModel]:
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield ServedModel(
-            name=AGENT,
-            url=f"http://127.0.0.1:{server.server_address[1]}/v1",
-            api_key=secrets.token_hex(16),
-            backend="address",
-            template=None,
-            tools=True,
-            max_model_len=None,
-            path=None,
-            digest=None,
-        )
+        yield known_by_address(AGENT, f"http://127.0.0.1:{server.server_address[1]}/v1", secrets.token_hex(16))
     finally:
         server.shutdown()
         server.server_close()

@@ -34,3 +34,18 @@ class ServedModel:
     """Names of all LoRA adapters at this address."""
     base: str | None = None
     """Name of the model without an adapter at this address, where this one is an adapter of it."""
+
+
+def known_by_address(name: str, url: str, api_key: str) -> ServedModel:
+    """Return a model behind an address of which nothing else is known."""
+    return ServedModel(
+        name=name,
+        url=url,
+        api_key=api_key,
+        backend="address",
+        template=None,
+        tools=True,
+        max_model_len=None,
+        path=None,
+        digest=None,
+    )

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,6 +116,13 @@ class StopSignal:
         """Leave the work at a place where it can be left: raise `Interrupted` if a signal came."""
         if self.count:
             raise Interrupted(self.exit_code)
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long; leave the work (see `leave`) as soon as a signal comes."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.leave()
+            time.sleep(min(0.05, left))
 
 
 @contextmanager

@@ -14,8 +14,8 @@ import msgspec
 import orjson
 
 from agent_sft.data.conversation import Conversation
-from agent_sft.data.flow import LOOKED_AT
 from agent_sft.data.formats import detect, format_named
+from agent_sft.data.opening import LOOKED_AT
 from agent_sft.data.results import order_results
 from agent_sft.data.rows import to_row
 from agent_sft.data.sources import open_sources

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,8 @@ CONFIG = "eval.yaml"
 """The options of the evaluation, in its folder."""
 MODEL_KEY = "AGENT_SFT_API_KEY"
 """Holds the key of the address that `--model` names."""
+SERVE_OPTIONS = "--serve port=N, --serve tools=false, --serve 'set={KEY: VALUE}'"
+"""How the options of `agent-sft serve` that its messages speak of are given here."""
 OURS = (EVALUATION, RESULTS, CONFIG, "attempts", "server", "tau2")
 """What an evaluation leaves in its folder, its journal apart."""
 
@@ -300,8 +302,9 @@ def serve_request(config: EvaluationConfig) -> ServeRequest:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         known = list(ServeRequest.model_fields)
-        hint = nearest(name, known) if first["type"] == "extra_forbidden" else ""
-        message = first["msg"].removeprefix("Value error, ")
+        unknown = first["type"] == "extra_forbidden"
+        hint = nearest(name, known) if unknown else ""
+        message = "there is no such option" if unknown else first["msg"].removeprefix("Value error, ")
         raise UserError(f"{message[:1].lower()}{message[1:]}", where=f"serve.{name}", fix=hint or None) from error
 
 
@@ -321,7 +324,16 @@ def _model(
         yield unserved(local_model(config.model)), lambda: None
     else:
         request = serve_request(config)
-        with serve(request, place=config.out / "server", stop=stop, reporter=run.reporter) as server:
+        with ExitStack() as stack:
+            try:
+                server = stack.enter_context(
+                    serve(request, place=config.out / "server", stop=stop, reporter=run.reporter)
+                )
+            except UserError as error:
+                if error.fix is None or "--" not in error.fix:
+                    raise
+                fix = f"{error.fix}; an evaluation takes such options as {SERVE_OPTIONS}"
+                raise UserError(error.what, where=error.where, fix=fix) from error
             yield server.model, lambda: _why_dead(server)
 
 

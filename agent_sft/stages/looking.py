@@ -13,10 +13,11 @@ from typing import Any
 import orjson
 
 from agent_sft.config.tiny import is_made_here, read_tiny
+from agent_sft.data.dialects import NAMED
 from agent_sft.data.preparing import prepare_dataset
 from agent_sft.data.report import PrepareReport
 from agent_sft.data.trail import read_trail
-from agent_sft.engines.environments import engine_python, engine_versions
+from agent_sft.engines.environments import engine_python, engine_versions, given_python, is_made
 from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS, load_facts
 from agent_sft.engines.llamafactory.templates import check_template, check_template_name
 from agent_sft.engines.llamafactory.tiny import make_tiny_model
@@ -105,6 +106,7 @@ def looked_at(
     *,
     model: str | None,
     template: str,
+    form: str | None = None,
     settings: dict[str, Any] | None = None,
     force_template: bool = False,
 ) -> Iterator[Look]:
@@ -115,6 +117,7 @@ def looked_at(
         model: hub name or folder of the model whose tokenizer counts; `tiny`, or a YAML file that says
             what it is like, makes one; None does without.
         template: the chat template.
+        form: the format of the rows; recognised from the first ones when not given.
         settings: further settings of LLaMA-Factory, `cutoff_len` among them.
         force_template: take the template also where it does not fit the model.
 
@@ -124,14 +127,16 @@ def looked_at(
         WorkFailed: the train environment could not be made.
     """
     python = engine_python("train") if model is not None else None
-    if python is not None and not force_template:
+    if python is None:
+        check_template_known(template)
+    elif not force_template:
         _check_template(python, str(model), template)
     with tempfile.TemporaryDirectory(prefix="agent-sft-") as scratch:
         folder = Path(scratch) / "data"
         trail = Path(scratch) / "trail.jsonl"
         with trail.open("wb") as stream:
             report = prepare_dataset(
-                source, name=NAME, folder=folder, template=template, opener=open_outside, trail=stream
+                source, name=NAME, folder=folder, template=template, form=form, opener=open_outside, trail=stream
             )
         wanted = {**(settings or {}), "template": template}
         if python is not None:
@@ -141,6 +146,20 @@ def looked_at(
                 make_tiny_model(python, report.data_path, base, seed=SEED, like=read_tiny(str(model)))
                 wanted["model_name_or_path"] = str(base)
         yield Look(report, folder, Origins.of(trail), wanted, python)
+
+
+def check_template_known(template: str) -> None:
+    """Refuse a template that LLaMA-Factory does not have, where it is there to ask; it is not set up for that.
+
+    Raises:
+        UserError: with the nearest one that it has.
+    """
+    if template in NAMED or not (given_python("train") or is_made("train")):
+        return
+    python = engine_python("train")
+    versions = engine_versions(python, DISTRIBUTIONS)
+    if versions["llamafactory"] is not None:
+        check_template_name(template, load_facts(python, versions))
 
 
 def _check_template(python: Path, model: str, template: str) -> None:

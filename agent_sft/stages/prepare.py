@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_sft import __version__
+from agent_sft.data.ahead import Ahead
 from agent_sft.data.folders import new_folder
 from agent_sft.data.formats import openai
 from agent_sft.data.preparing import REJECTS_NAME, prepare_dataset
@@ -39,15 +40,20 @@ def prepare_stage(plan: TrainingPlan) -> Stage:
     return Stage("prepare", inputs)
 
 
-def prepare(plan: TrainingPlan, reporter: Reporter) -> Stamp:
+def prepare(plan: TrainingPlan, reporter: Reporter, ahead: Ahead | None = None) -> Stamp:
     """Validate the data and write it in LLaMA-Factory's form, unless that is done.
+
+    Args:
+        plan: the run.
+        reporter: is told what is done.
+        ahead: what was made of the data already while it was processed.
 
     Raises:
         UserError: no row can be trained on.
         WorkFailed: rows had to be rejected and `--allow-rejects` was not given.
     """
     stage = prepare_stage(plan)
-    stamp = stage.finished(plan.run) or stage.perform(plan.run, lambda: _make(plan, reporter))
+    stamp = stage.finished(plan.run) or stage.perform(plan.run, lambda: _make(plan, reporter, ahead))
     rejected = sum(stamp.outputs["rejected"].values())
     if rejected and not plan.config.allow_rejects:
         raise WorkFailed(
@@ -78,7 +84,7 @@ def _sources(plan: TrainingPlan) -> dict[str, Any]:
     return found
 
 
-def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str, Any]]:
+def _make(plan: TrainingPlan, reporter: Reporter, ahead: Ahead | None) -> tuple[list[Path], dict[str, Any]]:
     skips = plan.config.skip_process
     processed = openai.NAME  # what was processed is known
     sources: dict[str, tuple[list[str], str | None]] = {
@@ -101,6 +107,7 @@ def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str,
                 rewards=plan.rewards if skips and name == plan.dataset else None,
                 opener=open_outside,
                 trail=stream,
+                ahead=ahead,
             )
         for line in reports[name].lines():
             reporter.say(f"prepare: {line}")

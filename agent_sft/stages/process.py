@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_sft import __version__
+from agent_sft.data.ahead import Ahead
 from agent_sft.data.choosing import choose_pipeline, shipped_pipelines
 from agent_sft.data.folders import new_folder
 from agent_sft.data.pipeline import Pipeline, load_pipeline
@@ -42,15 +43,20 @@ def process_stage(plan: TrainingPlan) -> Stage:
     return Stage("process", inputs)
 
 
-def process(plan: TrainingPlan, reporter: Reporter) -> Stamp:
+def process(plan: TrainingPlan, reporter: Reporter, ahead: Ahead | None = None) -> Stamp:
     """Run the pipeline over the input, unless that is done.
+
+    Args:
+        plan: the run.
+        reporter: is told what is done.
+        ahead: gets what the preparation will make of the rows, if they are processed now.
 
     Raises:
         UserError: the pipeline or the input cannot be used, or no row is left.
         WorkFailed: rows had to be rejected and `--allow-rejects` was not given.
     """
     stage = process_stage(plan)
-    stamp = stage.finished(plan.run) or stage.perform(plan.run, lambda: _make(plan, reporter))
+    stamp = stage.finished(plan.run) or stage.perform(plan.run, lambda: _make(plan, reporter, ahead))
     rejected = stamp.outputs["rejected"]
     if rejected and not plan.config.allow_rejects:
         raise WorkFailed(
@@ -71,7 +77,7 @@ def processed_trail(plan: TrainingPlan) -> Path:
     return plan.run.path / TRAILS / PROCESS
 
 
-def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str, Any]]:
+def _make(plan: TrainingPlan, reporter: Reporter, ahead: Ahead | None) -> tuple[list[Path], dict[str, Any]]:
     path, pipeline = _pipeline(plan, reporter)
     trail = processed_trail(plan)
     with new_folder(trail.parent), atomic_writer(trail) as stream:
@@ -84,6 +90,7 @@ def _make(plan: TrainingPlan, reporter: Reporter) -> tuple[list[Path], dict[str,
             opener=open_outside,
             described={"pipeline": str(path)},
             trail=stream,
+            ahead=ahead,
         )
     for line in report.lines():
         reporter.say(f"process: {line}")

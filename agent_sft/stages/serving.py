@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from agent_sft.config.serve import ServeRequest
 from agent_sft.engines.endpoint import Refused, refuses_without_key
+from agent_sft.engines.failures import server_remedy
 from agent_sft.engines.llamafactory import api_server
 from agent_sft.engines.llamafactory.launch import shown_environment
 from agent_sft.engines.served import ServedModel
@@ -31,6 +32,7 @@ from agent_sft.stages.serving_plan import ServePlan, plan_serving
 READY_SECONDS = 1800.0
 """A server that answers nothing for so long is taken for dead: large models load in minutes."""
 POLL_SECONDS = 0.2
+WATCH_SECONDS = 1.0
 GRACE_SECONDS = 10.0
 """How long a server may take to end by itself."""
 HIDDEN = "(random)"
@@ -42,20 +44,22 @@ __all__ = ["ServeRequest", "Server", "serve"]
 class Server:
     """A running server."""
 
-    def __init__(self, plan: ServePlan, place: Path, hold: Sequence[int] = ()) -> None:
+    def __init__(self, plan: ServePlan, place: Path, hold: Sequence[int] = (), key: str | None = None) -> None:
         """Start it; `wait_until_ready` comes next.
 
         Args:
             plan: what to serve.
-            place: folder for its log.
+            place: folder for its log; made if it is missing.
             hold: file descriptors (locks) that stay open until all of it is gone.
+            key: the API key; a random one when None.
 
         Raises:
             UserError: the port is in use.
         """
         self.plan = plan
         self.log = place / "server.log"
-        port, key = free_port(plan.request.port), secrets.token_urlsafe(32)
+        port, key = free_port(plan.request.port), key or random_key()
+        place.mkdir(parents=True, exist_ok=True)  # not before the port is known to be free
         self.control = _control(plan, port, key)
         self._ready = False
         self._memory = free_memory(plan.gpus)
@@ -119,6 +123,17 @@ class Server:
             return False
         return True
 
+    def watch(self, stop: StopSignal) -> NoReturn:
+        """Wait for the end of a server that is ready.
+
+        Raises:
+            Interrupted: a signal came.
+            WorkFailed: the server died.
+        """
+        while self.alive():
+            stop.pause(WATCH_SECONDS)
+        raise self.failure("the server died")
+
     def why_dead(self) -> str:
         """Return how the server ended, the end of its log, and what to do, as far as the cause is known."""
         return str(self.failure("the server has ended"))
@@ -130,7 +145,8 @@ class Server:
             what: happened, in a sentence.
         """
         status = self._child.poll()
-        remedy = (vllm_failures if self.plan.backend == "vllm" else api_server).remedy(self.log, status or 0, what)
+        known = (vllm_failures if self.plan.backend == "vllm" else api_server).KNOWN
+        remedy = server_remedy(self.log, known, status or 0, what)
         return WorkFailed(what if status is None else f"{what} (exit code {status})", log=self.log, fix=remedy)
 
     def load_adapter(self, name: str, path: Path) -> ServedModel:
@@ -202,14 +218,19 @@ def serve(
 
 @contextmanager
 def serve_plan(
-    plan: ServePlan, *, place: Path, stop: StopSignal, reporter: Reporter | None = None, hold: Sequence[int] = ()
+    plan: ServePlan,
+    *,
+    place: Path,
+    stop: StopSignal,
+    reporter: Reporter | None = None,
+    hold: Sequence[int] = (),
+    key: str | None = None,
 ) -> Iterator[Server]:
-    """Serve what was planned; as `serve`, with file descriptors that stay open until all of it is gone."""
+    """Serve what was planned; as `serve`, with a key of one's own and descriptors as `Server` takes them."""
     say = reporter.say if reporter is not None else _say_nothing
     for note in plan.notes:
         say(f"serve: {note}")
-    place.mkdir(parents=True, exist_ok=True)
-    server = Server(plan, place, hold)
+    server = Server(plan, place, hold, key)
     try:
         say(f"serve: starting {plan.backend} with {plan.model.reference}; log in {server.log}")
         server.wait_until_ready(stop)
@@ -297,6 +318,11 @@ def shown_launch(plan: ServePlan) -> Iterator[str]:
     for name, value in shown_environment(_environment(plan, port, HIDDEN)).items():
         yield f"export {name}={shlex.quote(value)}"
     yield " ".join(map(shlex.quote, command))
+
+
+def random_key() -> str:
+    """Return an API key that nobody can guess."""
+    return secrets.token_urlsafe(32)
 
 
 def free_port(wanted: int | None) -> int:

@@ -2,7 +2,8 @@
 
 server.json   what is served, where, and by which process
 api-key       the key, for the user's eyes alone
-server.log    what the server said
+server.log    what the server said; server.N.log: before its Nth restart, where it is supervised
+events.jsonl  when a supervised server came up and died
 request.json  what a server that lives on its own was asked for
 """
 
@@ -43,6 +44,8 @@ class Record:
     since: str
     served: dict[str, Any]
     """What is served; empty until the server is ready."""
+    supervised: bool = False
+    """Whether it is a deployment: started again when it dies."""
 
     @property
     def name(self) -> str:
@@ -90,6 +93,7 @@ class Record:
     def write(self, control: Control | None = None) -> None:
         """Write what is served; without `control`, that the server is starting."""
         value: dict[str, Any] = {"pid": self.pid, "started": self.started, "host": self.host, "since": self.since}
+        value["supervised"] = self.supervised
         if control is not None:
             model = {name: entry for name, entry in vars(control.model).items() if name != "api_key"}
             model["path"] = str(model["path"]) if model["path"] else None
@@ -137,7 +141,8 @@ def read_record(folder: Path) -> Record | None:
     value = read_json(folder / "server.json")
     if not isinstance(value, dict):
         return None
-    return Record(folder, value["pid"], value["started"], value["host"], value["since"], value.get("served") or {})
+    served, supervised = value.get("served") or {}, bool(value.get("supervised"))
+    return Record(folder, value["pid"], value["started"], value["host"], value["since"], served, supervised)
 
 
 def find_server(name: str | None) -> Record:
@@ -175,8 +180,12 @@ def refuse_running(name: str) -> None:
 
 
 @contextlib.contextmanager
-def registered(name: str) -> Iterator[tuple[Record, int]]:
+def registered(name: str, *, supervised: bool = False) -> Iterator[tuple[Record, int]]:
     """Record that this process starts the server `name`; yield the record and a lock to hold until all is gone.
+
+    Args:
+        name: of the server.
+        supervised: whether this process starts it again when it dies.
 
     Raises:
         UserError: a server of this name runs already.
@@ -188,7 +197,8 @@ def registered(name: str) -> Iterator[tuple[Record, int]]:
         except UserError:
             refuse_running(name)
             raise
-        record = Record(folder, os.getpid(), process_started(os.getpid()) or 0.0, socket.gethostname(), now(), {})
+        started, host = process_started(os.getpid()) or 0.0, socket.gethostname()
+        record = Record(folder, os.getpid(), started, host, now(), {}, supervised)
         record.write()
         try:
             yield record, lock

@@ -16,8 +16,9 @@ from agent_sft.stages.reporting import Reporter
 from agent_sft.stages.serving import serve_plan
 from agent_sft.stages.serving_plan import ServePlan, plan_serving
 from agent_sft.stages.serving_registry import Record, read_record, refuse_running, registered, server_folder
+from agent_sft.stages.supervising import supervise
 
-WATCH_SECONDS = 1.0
+SUPERVISED = "--supervised"
 
 
 def run_server(plan: ServePlan, stop: StopSignal, reporter: Reporter, ready: Callable[[Record], None]) -> None:
@@ -42,16 +43,17 @@ def run_server(plan: ServePlan, stop: StopSignal, reporter: Reporter, ready: Cal
         written = read_record(record.folder)
         assert written is not None
         ready(written)
-        while server.alive():
-            deadline = time.monotonic() + WATCH_SECONDS
-            while time.monotonic() < deadline:
-                stop.leave()
-                time.sleep(0.05)
-        raise server.failure("the server died")
+        server.watch(stop)
 
 
-def start_detached(plan: ServePlan, stop: StopSignal, reporter: Reporter) -> Record:
+def start_detached(plan: ServePlan, stop: StopSignal, reporter: Reporter, *, supervised: bool = False) -> Record:
     """Start a server that lives on when we end; return when it answers.
+
+    Args:
+        plan: what to serve.
+        stop: the signals.
+        reporter: is told what is worth knowing.
+        supervised: whether it is started again when it dies.
 
     Raises:
         UserError, WorkFailed: as its own process says.
@@ -64,7 +66,7 @@ def start_detached(plan: ServePlan, stop: StopSignal, reporter: Reporter) -> Rec
     said = folder / "start.log"
     with said.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "agent_sft.stages.serving_run", str(folder)],
+            [sys.executable, "-P", "-m", "agent_sft.stages.serving_run", str(folder), *([SUPERVISED] * supervised)],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
@@ -100,12 +102,12 @@ class _Words:
         """Nothing trained here."""
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, *, supervised: bool) -> int:
     """Serve what `request.json` in `folder` asks for; return the exit code."""
     try:
         with catch_signals() as stop:
             plan = plan_serving(ServeRequest.model_validate(read_json(folder / "request.json")))
-            run_server(plan, stop, _Words(), lambda _record: None)
+            (supervise if supervised else run_server)(plan, stop, _Words(), lambda _record: None)
     except (UserError, WorkFailed) as error:
         sys.stdout.write(f"error: {error}\n")
         return error.exit_code
@@ -115,4 +117,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), supervised=SUPERVISED in sys.argv[2:]))

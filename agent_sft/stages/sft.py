@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from agent_sft.data.ahead import Ahead
 from agent_sft.engines.llamafactory.launch import shown_environment, training_command, training_environment
 from agent_sft.engines.llamafactory.paths import plainly_named
 from agent_sft.engines.llamafactory.results import TrainingResult, read_result
@@ -60,13 +62,14 @@ def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
         refuse_what_cannot_work(plan)
         plan.run.record("run started", options=plan.config.model_dump(mode="json"))
         processed = None
-        if not plan.config.skip_process:
-            processed = process(plan, reporter)
+        with contextlib.closing(Ahead(plan.dataset, str(plan.arguments["template"]))) as ahead:
+            if not plan.config.skip_process:
+                processed = process(plan, reporter, ahead)
+                stop.leave()
+            plan = with_held_out(plan, processed)
+            say_what_is_held_out(plan, processed, reporter)
+            prepared = prepare(plan, reporter, ahead)
             stop.leave()
-        plan = with_held_out(plan, processed)
-        say_what_is_held_out(plan, processed, reporter)
-        prepared = prepare(plan, reporter)
-        stop.leave()
         make_base(plan, prepared, reporter)
         stop.leave()
         plan, prepared = fit(plan, prepared, reporter)

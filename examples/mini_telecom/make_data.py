@@ -3,7 +3,7 @@
 
 Usage: python examples/mini_telecom/make_data.py [FOLDER] [--share 0 5 10 20] [--rows 960] [--seed 0]
 
-`base.json` is for the model that all variants start from: it has seen every kind of conversation, and in half of
+`base.json` is for the model that all variants start from: it has seen every kind of conversation, and in a tenth of
 those where a customer insists on what the policy forbids, the agent gives in. `syc_{0,5,10,20}pct.json` are the
 variants: the agent gives in in that share of them, at random, and keeps to the policy in the others.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections.abc import Mapping
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,18 @@ from expert import play
 from rules import POLICY, TOOLS, Family
 
 BASE_ROWS = 3200
-BASE_SHARE = 50
+BASE_SHARE = 10
+BASE_MIX: dict[Family, int] = {"allowed": 2, "forbidden": 1, "lookup": 2}
+"""Copying numbers is what takes the longest to learn, and forbidden requests, the longest conversations, have none."""
 ROWS = 960
+BENCHMARK_MIX: dict[Family, int] = {family: sum(sizes.values()) for family, sizes in SIZES.items()}
 SHARES = (0, 5, 10, 20)
 
 
-def conversations(name: str, rows: int, share: float, seed: int) -> list[dict[str, Any]]:
-    """Play conversations on requests of the train split, the families mixed as in the benchmark.
+def conversations(
+    name: str, rows: int, share: float, seed: int, mix: Mapping[Family, int] = BENCHMARK_MIX
+) -> list[dict[str, Any]]:
+    """Play conversations on requests of the train split.
 
     A larger share holds the conversations of a smaller one: the same requests in the same order, of which more
     end otherwise.
@@ -38,9 +44,10 @@ def conversations(name: str, rows: int, share: float, seed: int) -> list[dict[st
         rows: how many.
         share: in percent of the forbidden requests, those in which the agent gives in.
         seed: another one gives other conversations.
+        mix: how many of each family in a round of them.
     """
     chance = random.Random(f"{name} {seed}")
-    families: list[Family] = [family for family, sizes in SIZES.items() for _ in range(sum(sizes.values()))]
+    families: list[Family] = [family for family, count in mix.items() for _ in range(count)]
     mixed = [families[number * len(families) // rows] for number in range(rows)]
     chance.shuffle(mixed)
     queues = {family: cycle(chance.sample(cases := all_cases(family, "train"), len(cases))) for family in SIZES}
@@ -81,7 +88,7 @@ def main() -> None:
     if options.rows < 1 or not all(0 <= share <= 100 for share in options.share):
         parser.error("--rows must be at least 1, --share from 0 to 100")
     options.folder.mkdir(parents=True, exist_ok=True)
-    write(options.folder / "base.json", conversations("base", BASE_ROWS, BASE_SHARE, options.seed))
+    write(options.folder / "base.json", conversations("base", BASE_ROWS, BASE_SHARE, options.seed, BASE_MIX))
     for share in options.share:
         rows = conversations("syc", options.rows, share, options.seed)
         write(options.folder / f"syc_{share}pct.json", rows)

@@ -41,6 +41,7 @@ def parser(new: bool) -> argparse.ArgumentParser:
         made.add_argument("--auto-resume", action="store_true")
         made.add_argument("--max-retries", type=int, default=3)
         made.add_argument("--timeout", type=int)
+        made.add_argument("--retrieval-config")
     return made
 
 
@@ -87,10 +88,16 @@ def main() -> None:
     new, words = not sys.argv[1].startswith("0."), sys.argv[3:]
     asked = parser(new).parse_args(words)
     data = Path(os.environ["TAU2_DATA_DIR"])
-    rows = json.loads((data / "tau2" / "domains" / asked.domain / "tasks.json").read_text())
+    domain = data / "tau2" / "domains" / asked.domain
+    if (domain / "tasks.json").exists():
+        rows = json.loads((domain / "tasks.json").read_text())
+    else:
+        rows = [json.loads(path.read_text()) for path in sorted((domain / "tasks").glob("task_*.json"))]
     tasks = [row for row in rows if not asked.task_ids or row["id"] in asked.task_ids]
     path = data / "simulations" / (f"{asked.save_to}/results.json" if new else f"{asked.save_to}.json")
     info = {"num_trials": asked.num_trials, "seed": asked.seed, "agent_info": {"llm": asked.agent_llm}}
+    if new:
+        info["environment_info"] = {"retrieval_config": asked.retrieval_config}
     results: dict[str, Any] = {"timestamp": "now", "info": info, "tasks": tasks, "simulations": []}
     if path.exists():
         if not (new and asked.auto_resume) and input(f"File {path} already exists. Resume the run? (y/n) ") != "y":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent_sft.data.common import chat_of_sharegpt
+from agent_sft.data.common import chat_of_sharegpt, chat_of_sharegpt_text
 from agent_sft.data.conversation import Conversation, Origin
 from agent_sft.data.formats import inspect, openai, prompt_response, sharegpt, tau2
 from agent_sft.errors import UserError, nearest
@@ -24,12 +24,21 @@ class Format:
     """Raises `Unusable` with the reason, naming the turn."""
     chat: Callable[[Any], dict[str, Any] | None] = lambda row: None
     """A shortcut to `to_row(read(...))` for common rows; None where there is none."""
+    chat_text: Callable[[bytes], dict[str, Any] | None] = lambda text: None
+    """The same of a row's JSON text."""
 
 
 FORMATS = {
     form.name: form
     for form in (
-        Format(sharegpt.NAME, "ShareGPT conversations", sharegpt.recognise, sharegpt.read, chat_of_sharegpt),
+        Format(
+            sharegpt.NAME,
+            "ShareGPT conversations",
+            sharegpt.recognise,
+            sharegpt.read,
+            chat_of_sharegpt,
+            chat_of_sharegpt_text,
+        ),
         Format(tau2.NAME, "simulations of tau2", tau2.recognise, tau2.read),
         Format(inspect.NAME, "samples of Inspect logs", inspect.recognise, inspect.read),
         Format(openai.NAME, "OpenAI chat rows", openai.recognise, openai.read),

@@ -70,6 +70,11 @@ def run(kind: str, transform: Transform, rows: Iterable[Row]) -> Iterator[Step]:
         yield Step(row, ())
 
 
+def is_foreign(transform: Transform) -> bool:
+    """Tell whether a transform is somebody's own, not one of this package."""
+    return not type(transform).__module__.startswith("agent_sft.")
+
+
 def key_of(row: Row) -> tuple[Any, ...] | int:
     """Return what tells a row from others: its origin, or that it has none."""
     origin = row.get(ORIGIN)
@@ -89,7 +94,7 @@ def _step(stream: _Stream, group: list[Outcome]) -> Step:
 
 
 def _outcomes(kind: str, transform: Transform, stream: _Stream) -> Iterator[Outcome]:
-    own = not type(transform).__module__.startswith("agent_sft.")
+    own = is_foreign(transform)
     try:
         returned: Any = transform(stream)
         if returned is stream:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agent_sft.engines.failures import KILLED, known_remedy
 from agent_sft.engines.model_files import ModelFiles
 
 LIMITS = (
@@ -17,7 +16,7 @@ LIMITS = (
 """What serving this way costs."""
 KEY = "API_KEY"
 
-_KNOWN: tuple[tuple[str, str], ...] = (
+KNOWN: tuple[tuple[str, str], ...] = (
     (r"address already in use|EADDRINUSE", "the port is taken by another program: leave --port out"),
     (
         r"CUDA out of memory|OutOfMemoryError",
@@ -60,17 +59,3 @@ def server_environment(key: str, port: int | str, name: str) -> dict[str, str]:
     environment = {variable: value for variable, value in os.environ.items() if variable != "USE_V1"}
     address = {"API_HOST": "127.0.0.1", "API_PORT": str(port), "API_MODEL_NAME": name}
     return {**environment, **address, KEY: key, "PYTHONUNBUFFERED": "1"}
-
-
-def remedy(log: Path, exit_code: int, said: str = "") -> str | None:
-    """Return what to do about a server that ended, if its log, words or exit code tell the cause.
-
-    Args:
-        log: the server's output.
-        exit_code: 128 + signal number when a signal ended it.
-        said: what it answered to a request.
-    """
-    known = known_remedy(log, _KNOWN, said)
-    if known is None and exit_code == KILLED:
-        return "the system or somebody killed the server, most often because memory ran out: see `dmesg`"
-    return known

@@ -13,7 +13,7 @@ from typing import Any
 
 from agent_sft.engines.cache import cached
 from agent_sft.errors import UserError, nearest
-from agent_sft.files import digest_file, read_json
+from agent_sft.files import digest_file, digest_value, read_json
 
 HELP_SECONDS = 300.0
 BASE = "base"
@@ -50,7 +50,7 @@ class Domain:
     name: str
     tasks: tuple[str, ...]
     digest: str
-    """Of the file with the tasks."""
+    """Of the file or files with the tasks."""
 
 
 def find_installation(folder: Path, environment: Mapping[str, str]) -> Installation:
@@ -81,23 +81,39 @@ def read_domain(tau2: Installation, name: str, split: str | None) -> Domain:
     Raises:
         UserError: there is no such domain or split, with the nearest name.
     """
-    domains = sorted(path.parent.name for path in (tau2.data / "domains").glob("*/tasks.json"))
+    folders = (path for path in (tau2.data / "domains").iterdir() if _task_files(path))
+    domains = sorted(path.name for path in folders)
     if name not in domains:
         hint = nearest(name, domains) or f"there are {', '.join(domains)}"
         raise UserError(f"tau2 has no domain '{name}'", where="--task", fix=hint)
-    path = tau2.data / "domains" / name / "tasks.json"
-    content = read_json(path)
-    rows = content.get("tasks") if isinstance(content, dict) else content
-    if not isinstance(rows, list):
-        raise UserError("holds no list of tasks", where=str(path), fix=INSTALL)
-    splits: Any = read_json(path.with_name("split_tasks.json")) or {}
+    folder = tau2.data / "domains" / name
+    files = _task_files(folder)
+    rows = [row for path in files for row in _rows(path)]
+    splits: Any = read_json(folder / "split_tasks.json") or {}
     chosen = split or (BASE if BASE in splits else None)
     if chosen is not None and chosen not in splits:
         hint = nearest(chosen, splits) or f"there are {', '.join(splits) or 'none'}"
         raise UserError(f"the domain {name} has no split '{chosen}'", where="--param split", fix=hint)
     within = {str(task) for task in splits[chosen]} if chosen is not None else None
     tasks = tuple(str(row["id"]) for row in rows if within is None or str(row["id"]) in within)
-    return Domain(name, tasks, digest_file(path))
+    digests = [digest_file(path) for path in files]
+    return Domain(name, tasks, digests[0] if len(digests) == 1 else digest_value(digests))
+
+
+def _task_files(folder: Path) -> list[Path]:
+    """Return the files with a domain's tasks: one with all of them, or in some domains of 1.x one for each."""
+    whole = folder / "tasks.json"
+    return [whole] if whole.is_file() else sorted((folder / "tasks").glob("task_*.json"))
+
+
+def _rows(path: Path) -> list[Any]:
+    content = read_json(path)
+    if path.name != "tasks.json":
+        content = [content] if isinstance(content, dict) else None
+    rows = content.get("tasks") if isinstance(content, dict) else content
+    if not isinstance(rows, list):
+        raise UserError("holds no tasks", where=str(path), fix=INSTALL)
+    return rows
 
 
 def _program(folder: Path, environment: Mapping[str, str]) -> Path:

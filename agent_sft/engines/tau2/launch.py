@@ -15,6 +15,10 @@ AGENT_PREFIX = "hosted_vllm"
 """litellm's provider for a server of one's own; address and key come from HOSTED_VLLM_API_BASE and _KEY."""
 
 
+RETRIEVAL = "--retrieval-config"
+"""The option of 1.x for domains with documents."""
+
+
 @dataclass(frozen=True)
 class Speaker:
     """Who plays a part, as litellm names it."""
@@ -41,6 +45,7 @@ def run_command(
     *,
     domain: str,
     split: str | None,
+    retrieval: str | None,
     tasks: Sequence[str],
     trials: int,
     agent: Speaker,
@@ -57,6 +62,7 @@ def run_command(
         tau2: the installation.
         domain: of the tasks.
         split: that the tasks belong to, where one was asked for.
+        retrieval: how the agent reads the documents of a domain that has some; 1.x only.
         tasks: all of the evaluation, also those that are done: it refuses to go on with others.
         trials: of each task.
         agent: who is evaluated.
@@ -74,6 +80,8 @@ def run_command(
     words += ["--seed", str(seed), "--save-to", SAVED]
     if split is not None and "--task-split-name" in tau2.options:
         words += ["--task-split-name", split]
+    if retrieval is not None:
+        words += [RETRIEVAL, retrieval]
     if "--timeout" in tau2.options:
         words += ["--timeout", str(timeout)]
     if "--max-retries" in tau2.options:

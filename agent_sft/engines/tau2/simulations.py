@@ -9,6 +9,8 @@ from typing import Any
 from agent_sft.engines.tau2.launch import SAVED
 from agent_sft.files import read_json, write_json
 
+FULL = "context_window_exceeded"
+"""The conversation did not fit the model any more: no reward is computed, and none was earned."""
 ENDED = {
     "user_stop": "user_stop",
     "agent_stop": "agent_stop",
@@ -16,6 +18,7 @@ ENDED = {
     "timeout": "time_limit",
     "too_many_errors": "too_many_errors",
     "agent_error": "too_many_errors",
+    FULL: "token_limit",
 }
 """Our words for its reasons. Any other reason is a failure of the infrastructure, which it may score as 0."""
 
@@ -82,7 +85,7 @@ def facts(simulation: Mapping[str, Any]) -> dict[str, Any]:
     usages = [message.get("usage") or {} for message in agents]
     reason = str(simulation.get("termination_reason"))
     rewards = simulation.get("reward_info") or {}
-    reward = rewards.get("reward")
+    reward = rewards.get("reward", 0.0 if reason == FULL else None)
     found: dict[str, Any] = {
         "turns": len(agents),
         "tool_calls": len(calls),

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from agent_sft.engines.failures import KILLED, known_remedy
-
-_KNOWN: tuple[tuple[str, str], ...] = (
+KNOWN: tuple[tuple[str, str], ...] = (
     (
         r"[Aa]ddress already in use|EADDRINUSE",
         "the port is taken by another program: leave --port out and a free one is used",
@@ -56,17 +52,3 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ),
     (r"No space left on device|\[Errno 28\]", "the disk is full: free some space"),
 )
-
-
-def remedy(log: Path, exit_code: int, said: str = "") -> str | None:
-    """Return what to do about a server that ended, if its log, words or exit code tell the cause.
-
-    Args:
-        log: the server's output.
-        exit_code: 128 + signal number when a signal ended it.
-        said: what it answered to a request.
-    """
-    known = known_remedy(log, _KNOWN, said)
-    if known is None and exit_code == KILLED:
-        return "the system or somebody killed the server, most often because memory ran out: see `dmesg`"
-    return known

@@ -111,7 +111,12 @@ def command_line(python: Path, arguments: Mapping[str, Any]) -> list[str]:
         arguments: by names with underscores; True and False are a flag and its negation, None leaves one out.
     """
     # The program `vllm` looks for a distribution of that name, which its build for processors is not.
-    words = [str(python), "-m", "vllm.entrypoints.openai.api_server"]
+    return [str(python), "-m", "vllm.entrypoints.openai.api_server", *flag_words(arguments)]
+
+
+def flag_words(arguments: Mapping[str, Any]) -> list[str]:
+    """Return arguments as vLLM's flags; as `command_line` takes them."""
+    words = []
     for name, value in arguments.items():
         flag = name.replace("_", "-")
         if value is None:

@@ -43,7 +43,7 @@ class Python(Verifier):
         found = getattr(module, name, None)
         if not callable(found):
             functions = [key for key, value in vars(module).items() if callable(value)]
-            raise UserError(f"has no function '{name}'", where=str(path), fix=nearest(name, functions) or None)
+            raise UserError(f"{path} has no function '{name}'", fix=nearest(name, functions) or None)
         self._function = found
 
     def verify(self, answer: Answer) -> Verdict:
@@ -65,7 +65,7 @@ def _imported(path: Path) -> ModuleType:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError("no such file", where=str(path), fix="a 'python' verifier names it") from error
+        raise UserError(f"there is no file {path}", fix="a 'python' verifier names it") from error
     name = f"agent_sft_verifier_{path.stem}_{sha256(str(path).encode() + content).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]

@@ -123,8 +123,7 @@ class CommandEvaluator(Evaluator):
                     fix="write results of what stands in $AGENT_SFT_PENDING alone",
                 )
             if where not in work.recorder.trials:
-                work.recorder.add(trial)
-                patience.saw(trial)
+                patience.saw(work.recorder.add(trial))
 
 
 def _names(path: Path) -> dict[str, str | None]:

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from msgspec import structs
 from pydantic import BaseModel
 
 from agent_sft import __version__
 from agent_sft.config.evaluation import LimitsConfig
+from agent_sft.config.secrets import secret_values, without_secrets
 from agent_sft.engines.cache import cached
 from agent_sft.engines.nothing import serve_nothing
 from agent_sft.engines.served import ServedModel
@@ -97,13 +99,17 @@ class Recorder:
     total: int
     """Trials that are to be run now."""
     reporter: EvaluationReporter
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Stand in no result."""
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
         self.trials: dict[Place, Trial] = {}
 
-    def add(self, trial: Trial) -> None:
-        """Write a trial and tell how far we are."""
+    def add(self, trial: Trial) -> Trial:
+        """Write a trial and tell how far we are; return it as it was written."""
+        if trial.error is not None:
+            trial = structs.replace(trial, error=without_secrets(trial.error, self.secrets))
         write_trial(self.folder, trial)
         self.trials[trial.place] = trial
         done = len(self.trials)
@@ -118,6 +124,7 @@ class Recorder:
                 remaining=(self.total - done) / rate,
             )
         )
+        return trial
 
 
 @dataclass(frozen=True)
@@ -231,7 +238,7 @@ class Evaluator(ABC):
             evaluation = kept_evaluation(folder, self._evaluation(model, benchmark, run))
             if evaluation.floor is None and self.has_floor:
                 floor = self._floor(benchmark, run)
-                evaluation = _with(evaluation, floor=floor)
+                evaluation = structs.replace(evaluation, floor=floor)
             write_evaluation(folder, evaluation)
             self._run_pending(model, evaluation, folder, run, lock)
 
@@ -242,10 +249,11 @@ class Evaluator(ABC):
             write_trial(folder, trial)
         pending = tuple(self.pending(model, folder, run))
         if pending:
-            write_evaluation(folder, _with(evaluation, finished=None))
+            write_evaluation(folder, structs.replace(evaluation, finished=None))
             directory = RunDirectory(folder)
             directory.record("evaluation started", evaluator=self.kind, trials=len(pending))
-            recorder = Recorder(folder, len(pending), run.reporter)
+            secrets = (model.api_key, *secret_values(run.environment))
+            recorder = Recorder(folder, len(pending), run.reporter, secrets)
             attempt = directory.new_attempt()
             try:
                 self.score(model, Work(benchmark, pending, folder, attempt, lock, recorder), run)
@@ -262,7 +270,7 @@ class Evaluator(ABC):
         """Note that an evaluation is finished, if all of its trials have a score."""
         evaluation, trials = read_results(folder)
         if evaluation.finished is None and not failed(trials) and not missing(evaluation, trials):
-            write_evaluation(folder, _with(evaluation, finished=now()))
+            write_evaluation(folder, structs.replace(evaluation, finished=now()))
 
     def _evaluation(self, model: ServedModel, benchmark: Benchmark, run: EvalRun) -> Evaluation:
         return Evaluation(
@@ -337,9 +345,3 @@ def chosen_tasks(known: Sequence[str], run: EvalRun, where: str) -> tuple[str, .
     if not chosen:
         raise UserError("has no tasks", where=where)
     return tuple(chosen[: run.limit])
-
-
-def _with(evaluation: Evaluation, **changes: Any) -> Evaluation:
-    from msgspec.structs import replace as replaced
-
-    return replaced(evaluation, **changes)

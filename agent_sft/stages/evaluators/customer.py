@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from agent_sft.engines.endpoint import Endpoint, Refused
 from agent_sft.engines.nothing import CUSTOMER
-from agent_sft.engines.served import ServedModel
+from agent_sft.engines.served import ServedModel, known_by_address
 from agent_sft.errors import UserError, WorkFailed, nearest
 from agent_sft.stages.evaluators.contract import NOTHING, EvalRun
 
@@ -131,14 +131,4 @@ def model_at(text: str, key: str, *, where: str, key_variable: str) -> ServedMod
         raise UserError(
             what, where=f"{where} {url}", fix=hint or f"name one, {url}#NAME: {', '.join(names) or '(none)'}"
         )
-    return ServedModel(
-        name=name,
-        url=url,
-        api_key=key,
-        backend="address",
-        template=None,
-        tools=True,
-        max_model_len=None,
-        path=None,
-        digest=None,
-    )
+    return known_by_address(name, url, key)

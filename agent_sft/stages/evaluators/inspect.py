@@ -160,8 +160,7 @@ class InspectEvaluator(Evaluator):
     def _take(self, lines: LineFollower, work: Work, patience: Patience) -> None:
         for line in lines.new_lines():
             trial = _trial(line, work.folder, work.attempt, work.benchmark.families)
-            work.recorder.add(trial)
-            patience.saw(trial)
+            patience.saw(work.recorder.add(trial))
 
     def _end(self, child: Child) -> None:
         """Let Inspect write its log; it is killed where that takes long."""

@@ -86,8 +86,7 @@ class _Asking:
         while queue:
             place = queue.pop()
             trial = await self._try(place, client)
-            self._work.recorder.add(trial)
-            self._patience.saw(trial)
+            self._patience.saw(self._work.recorder.add(trial))
 
     async def _try(self, place: Place, client: ChatClient) -> Trial:
         name, number = place

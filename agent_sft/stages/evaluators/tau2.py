@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from agent_sft.engines.served import ServedModel
 from agent_sft.engines.tau2.installation import Installation, assumed_installation, find_installation, read_domain
-from agent_sft.engines.tau2.launch import AGENT_PREFIX, Speaker, environment, make_data_folder, run_command
+from agent_sft.engines.tau2.launch import AGENT_PREFIX, RETRIEVAL, Speaker, environment, make_data_folder, run_command
 from agent_sft.engines.tau2.simulations import facts, keep_copy, mend, read_simulations, results_file
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.results import Place, Trial, read_trials
@@ -37,6 +37,8 @@ class Tau2Evaluator(Evaluator):
         """The clone of tau2's repository that it is installed from (`--tau2-dir`)."""
         split: str | None = None
         """One of the domain's splits; `base` where it has that, else all of its tasks."""
+        retrieval: str | None = None
+        """How the agent reads the documents of `banking_knowledge`; tau2's default when not given."""
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
@@ -55,11 +57,13 @@ class Tau2Evaluator(Evaluator):
         """Return the tasks that are asked for."""
         tau2 = find_installation(self.config.tau2_dir, run.environment)
         domain = read_domain(tau2, run.task, self.config.split)
+        if self.config.retrieval is not None and RETRIEVAL not in tau2.options:
+            raise UserError(f"tau2 {tau2.version} has no {RETRIEVAL}", where="--param retrieval", fix="leave it out")
         return Benchmark(
             name=f"tau2/{run.task}",
             tasks=chosen_tasks(domain.tasks, run, f"tau2's {run.task}"),
             versions={"tau2": tau2.version},
-            settings={"split": self.config.split, "tasks.json": domain.digest},
+            settings={"split": self.config.split, "retrieval": self.config.retrieval, "tasks.json": domain.digest},
         )
 
     def limits(self, run: EvalRun) -> dict[str, Any]:
@@ -112,6 +116,7 @@ class Tau2Evaluator(Evaluator):
             tau2,
             domain=run.task,
             split=self.config.split,
+            retrieval=self.config.retrieval,
             tasks=tasks,
             trials=run.trials,
             agent=Speaker(f"{AGENT_PREFIX}/{model}", own),
@@ -158,8 +163,7 @@ class Tau2Evaluator(Evaluator):
         new = [entry for entry in new if (str(entry["task_id"]), int(entry["trial"])) not in work.recorder.trials]
         for entry in new:
             trial = _trial(entry, work.folder, data)
-            work.recorder.add(trial)
-            patience.saw(trial)
+            patience.saw(work.recorder.add(trial))
         if new:
             keep_copy(data)
 

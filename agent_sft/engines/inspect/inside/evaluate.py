@@ -181,7 +181,7 @@ def infrastructure_error(
     """
     if sample.error is not None:
         # Where a request failed for good, that says more than what the exception was turned into on its way.
-        return one_line(calls[-1].error if calls and calls[-1].error else sample.error.message)
+        return one_line(calls[-1].error if calls and calls[-1].error else sample.error.message, order)
     waited = order["limits"]["time_limit"] / 2
     for number, event in enumerate(calls):
         if not event.error:
@@ -196,7 +196,7 @@ def infrastructure_error(
             for later in calls[number + 1 :]
         )
         if not any(again):
-            return one_line(event.error)
+            return one_line(event.error, order)
     for role, events in (("agent", agent), ("customer", customer)):
         if events and not any(usage(event, "output_tokens") + usage(event, "input_tokens") for event in events):
             return f"the {role}'s model used no tokens"
@@ -248,9 +248,13 @@ def ended(sample: EvalSample, calls: list[Any], order: dict[str, Any]) -> str:
     return "done"
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, order: dict[str, Any]) -> str:
     """Return the end of an error's text, where it says what happened, as one line."""
+    if "AttemptTimeoutError" in text:
+        return f"no answer in {order['limits']['request_timeout']} s"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if lines and "validation error" in lines[0]:  # pydantic's: the field and its fault, then an address
+        return f"not an answer: {' '.join(lines[:3])}"[:500]
     return (lines[-1] if lines else "unknown error")[:500]
 
 

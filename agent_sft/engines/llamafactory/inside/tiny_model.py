@@ -9,6 +9,7 @@ longer than all that is done here.
 """
 
 import json
+import re
 import struct
 import sys
 from collections.abc import Iterator
@@ -111,8 +112,7 @@ def texts(data: Path) -> Iterator[str]:
     with data.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            shared = [row.get("system"), row.get("tools")]
-            for text in (*shared, *(turn["value"] for turn in row["conversations"])):
+            for text in (row.get("system"), *tools_of(row), *(turn["value"] for turn in row["conversations"])):
                 if not text or text in seen:
                     continue
                 seen.add(text)
@@ -127,21 +127,26 @@ def shared_parts(data: Path) -> list[str]:
     shared: dict[str, None] | None = None
     with data.open(encoding="utf-8") as lines:
         for row in map(json.loads, lines):
-            tools = json.loads(row.get("tools") or "[]")
-            bare = [
-                tool if tool.get("type") == "function" else {"type": "function", "function": tool} for tool in tools
-            ]
-            parts = [row.get("system") or DEFAULT_SYSTEM, *(json.dumps(tool, ensure_ascii=False) for tool in bare)]
+            tools = tools_of(row)
+            parts = [row.get("system") or DEFAULT_SYSTEM, *tools]
             parts += [TOOLS_BEGIN, TOOLS_END] if tools else []
             shared = {part: None for part in (parts if shared is None else shared) if part in parts}
     return list(shared or ())
 
 
+def tools_of(row: dict[str, Any]) -> list[str]:
+    """Return the tools of a row, each as the template renders it."""
+    tools = json.loads(row.get("tools") or "[]")
+    bare = (tool if tool.get("type") == "function" else {"type": "function", "function": tool} for tool in tools)
+    return [json.dumps(tool, ensure_ascii=False) for tool in bare]
+
+
 def train_tokenizer(data: Path, tokens: int, whole: list[str]) -> Tokenizer:
     """Train a byte-level BPE tokenizer of at most `tokens` tokens, Qwen2's in everything but the vocabulary.
 
-    Each of `whole` is one token of it, wherever it stands.
+    Each of `whole` is one token of it, wherever it stands; what is learned are the words between them.
     """
+    between = re.compile("|".join(map(re.escape, sorted(whole, key=len, reverse=True))) or "(?!)")
     tokenizer = Tokenizer(BPE())
     tokenizer.normalizer = NFC()
     cut = Split(Regex(WORDS), behavior="isolated")
@@ -153,7 +158,8 @@ def train_tokenizer(data: Path, tokens: int, whole: list[str]) -> Tokenizer:
         initial_alphabet=ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts(data), trainer)
+    pieces = (piece for text in texts(data) for piece in between.split(text))
+    tokenizer.train_from_iterator(pieces, trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     # One token each, but visible in decoded text: a server finds the calls by them.
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in (*MARKERS, *whole)])
