@@ -42,13 +42,19 @@ def other_adapter(source: Path, folder: Path, seed: int) -> Path:
     folder.mkdir(parents=True)
     for name in ("adapter_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(source / name, folder / name)
-    content = (source / "adapter_model.safetensors").read_bytes()
+    shutil.copy(source / "adapter_model.safetensors", folder / "adapter_model.safetensors")
+    random_weights(folder / "adapter_model.safetensors", seed)
+    return folder
+
+
+def random_weights(path: Path, seed: int) -> None:
+    """Put random numbers in place of all weights of a float32 file: what such a model says is its own."""
+    content = path.read_bytes()
     begin = 8 + struct.unpack("<Q", content[:8])[0]
     chance = random.Random(seed)
     numbers = (len(content) - begin) // 4
     values = struct.pack(f"<{numbers}f", *(chance.gauss(0, 0.3) for _ in range(numbers)))
-    (folder / "adapter_model.safetensors").write_bytes(content[:begin] + values)
-    return folder
+    path.write_bytes(content[:begin] + values)
 
 
 def rewritten(path: Path, **changes: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from agent_sft.stages.evaluating import evaluate
 from agent_sft.stages.reporting import Quiet
 from agent_sft.sweep.orders import OUTCOMES, QUEUE, Answer, Order, write_line
 from tests.conftest import RunCli
-from tests.serving import all_gone, family_of, other_adapter, train
+from tests.serving import all_gone, family_of, other_adapter, random_weights, train
 
 pytestmark = pytest.mark.slow
 
@@ -33,14 +34,16 @@ QUESTIONS = ("My line is slow.", "Which plan do I have?", "Cancel my contract, n
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> dict[str, Path]:
-    """A base, two whole models and two adapters trained from it."""
+    """A base, another whole model of its shape, and two adapters of the base."""
     folder = tmp_path_factory.mktemp("models")
     base = train(run_cli, folder / "base")
-    lora = ("--finetuning-type", "lora")
-    adapter = train(run_cli, folder / "lora", "--model", str(base), *lora)
+    random_weights(base / "model.safetensors", 1)
+    adapter = train(run_cli, folder / "lora", "--model", str(base), "--finetuning-type", "lora")
+    full = shutil.copytree(base, folder / "full", ignore=shutil.ignore_patterns("checkpoint-*", "base"))
+    random_weights(full / "model.safetensors", 2)
     return {
         "base": base,
-        "full": train(run_cli, folder / "full", "--model", str(base), "--set", "learning_rate=0.02"),
+        "full": full,
         "lora": adapter,
         "other": other_adapter(adapter, folder / "other", 1),
     }
@@ -147,7 +150,7 @@ def test_sharing_changes_no_answer(models: dict[str, Path], task: Path, serve_py
     shared = {f"{number}-{name}": answers(tmp_path / f"{number}-{name}") for number, name in enumerate(order)}
     assert shared["1-base"] == shared["4-base"]
     assert shared["3-full"] == shared["5-full"]
-    assert len({json.dumps(said) for said in shared.values()}) == 4
+    assert len({json.dumps(shared[name]) for name in ("1-base", "2-other", "3-full")}) == 3
     for name in ("full", "other"):
         with catch_signals() as stop:
             evaluate(asked(models[name], task, tmp_path / name), reporter=Quiet(), stop=stop)

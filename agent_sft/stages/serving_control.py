@@ -13,6 +13,7 @@ from agent_sft.engines.llamafactory.checkpoints import tensor_shapes
 from agent_sft.engines.llamafactory.templates import tokenizer_tokens
 from agent_sft.engines.model_files import ModelFiles, read_model
 from agent_sft.engines.served import ServedModel
+from agent_sft.engines.vllm.launch import REPACK
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.stages.serving_plan import check_adapter, local_model
 
@@ -105,6 +106,7 @@ class Control:
         order = {"method": "reload_weights", "kwargs": {"weights_path": str(model.folder.absolute())}}
         self.model = replace(self.model, path=None, digest=None)  # until it is known again
         self._ask("/collective_rpc", order, f"the weights of {path} were not loaded")
+        self._ask("/collective_rpc", {"method": REPACK}, f"the weights of {path} were not packed")
         self._forget_prompts()
         self.base_folder = model.folder.absolute()
         self.model = replace(self.model, path=self.base_folder, digest=model.digest())

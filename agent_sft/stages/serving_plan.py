@@ -18,7 +18,7 @@ from agent_sft.engines.llamafactory.templates import check_template_name, expect
 from agent_sft.engines.model_files import ModelFiles, read_model
 from agent_sft.engines.vllm.facts import DISTRIBUTIONS, INSIDE, Facts, load_facts, with_underscores
 from agent_sft.engines.vllm.flags import cache_bytes, lora_flags, served_dtype, served_length, tensor_parallel
-from agent_sft.engines.vllm.launch import GUARD
+from agent_sft.engines.vllm.launch import GUARD, WORKER
 from agent_sft.engines.vllm.parsers import renders_tools, tool_parser
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.runs.devices import Gpu, visible_gpus
@@ -238,6 +238,7 @@ def _vllm(
         "host": "127.0.0.1",
         "port": request.port,
         "middleware": GUARD,
+        "worker_extension_cls": WORKER,
         "disable_access_log_for_endpoints": "/health",
         "dtype": served_dtype(base, trained, gpu=bool(gpus), bfloat16=bfloat16),
         "max_model_len": served_length(base, trained),

@@ -10,6 +10,9 @@ from agent_sft.engines.vllm.facts import INSIDE
 FEW_PROCESSORS = 8
 KEY = "VLLM_API_KEY"
 GUARD = "agent_sft_guard.Guard"
+WORKER = "agent_sft_worker.Worker"
+REPACK = "agent_sft_repack"
+"""A method of that worker: what exchanging weights leaves undone."""
 
 
 def serving_environment(base: ModelFiles, key: str, *, on_gpu: bool) -> dict[str, str]:
@@ -24,7 +27,7 @@ def serving_environment(base: ModelFiles, key: str, *, on_gpu: bool) -> dict[str
     places = [str(INSIDE), *filter(None, [environment.get("PYTHONPATH")])]
     environment |= {
         KEY: key,
-        "PYTHONPATH": os.pathsep.join(places),  # the guard is found here
+        "PYTHONPATH": os.pathsep.join(places),  # the guard and the worker are found here
         "PYTHONUNBUFFERED": "1",
         "VLLM_NO_USAGE_STATS": "1",
         # Its processes talk to each other over this machine's own address.
