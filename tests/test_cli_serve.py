@@ -52,6 +52,8 @@ def test_a_dry_run_shows_the_flags_and_touches_nothing(run: Path, asked: RunCli,
         "--dtype float32",
         "--max-lora-rank 8",
         "--max-num-seqs 7",
+        "--no-enable-chunked-prefill",  # else a seeded request whose prompt is read in pieces ends the engine
+        "--max-num-batched-tokens 32768",
         "--host 127.0.0.1 --port 8123",
         '{"name":"other","path":',
     ):

@@ -58,7 +58,7 @@ def settings_of(repo: Path, name: str) -> dict[str, Any]:
 
 def test_nothing_is_shipped_that_no_test_loads(repo: Path) -> None:
     settings = {"sft_config.yaml", "lora.yaml", "sft_fast.yaml", "mini_telecom.yaml"}
-    assert {path.name for path in (repo / "configs").iterdir()} == {*settings, "eval", "process", "tiny"}
+    assert {path.name for path in (repo / "configs").iterdir()} == {*settings, "eval", "process", "sweeps", "tiny"}
     assert {path.name for path in (repo / "configs" / "tiny").iterdir()} == {"mini_telecom.yaml"}
     assert {path.name for path in (repo / "configs" / "process").iterdir()} == {"airline_retail.yaml", "telecom.yaml"}
     assert {path.name for path in (repo / "configs" / "eval").iterdir()} == set(EVALUATIONS)

@@ -25,6 +25,8 @@ from agent_sft.runs.devices import Gpu, visible_gpus
 from agent_sft.stages.plan import BF16_CAPABILITY
 
 NO_TOOLS = "--no-tools serves it without tools"
+LEAST_BATCH = 2048
+"""Tokens that vLLM reads in one step at least, as by its own default."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,11 @@ def _vllm(
             arguments["kv_cache_memory_bytes"] = cache_bytes(base, served_length(base, trained))
     arguments |= given
     length = arguments.get("max_model_len")
+    if not gpus and isinstance(length, int):
+        # A request with a seed whose prompt is read in pieces ends vLLM's engine on processors, whose random numbers
+        # have no offset to go back to: every prompt is read at once.
+        whole = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(length, LEAST_BATCH)}
+        arguments = {**whole, **arguments}
     return trained.template, length if isinstance(length, int) else None, arguments
 
 
