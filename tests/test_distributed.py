@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,19 +51,20 @@ def test_zero_3_on_two_processes(tmp_path: Path, repo: Path, run_cli: RunCli, tr
     assert tree(tmp_path / "out") == before
 
 
-def test_zero_2_on_two_processes_goes_on_after_a_stop(tmp_path: Path, repo: Path) -> None:
+def test_zero_2_on_two_processes_goes_on_after_a_stop(tmp_path: Path, repo: Path, train_python: Path) -> None:
     out = tmp_path / "out"
     deepspeed = repo / "ds_configs" / "ds_zero2.json"
     options = ("--epochs", "6", "--deepspeed", str(deepspeed), "--nproc-per-node", "2", "--output-dir", str(out))
-    command = [sys.executable, "-P", "-m", "agent_sft", "sft", str(short_data(tmp_path)), *QUICK, *options]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = ["bash", str(repo / "run_sft.sh"), str(short_data(tmp_path)), *QUICK, *options]
+    env = {**os.environ, "AGENT_SFT_TRAIN_PYTHON": str(train_python)}
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     while run.poll() is None and not (out / "trainer_log.jsonl").is_file():
-        pass
+        time.sleep(0.05)
     run.terminate()
     printed, _ = run.communicate(timeout=600)
     assert run.returncode == 143, printed
     assert "its checkpoint is saved" in printed
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr
     assert "going on from checkpoint-" in done.stderr
     assert final_step(out) == 36

@@ -116,6 +116,11 @@ def test_seeds_multiply_and_share_a_group(tmp_path: Path) -> None:
         *(("a_5-seed1", "a_5", 5), ("a_5-seed2", "a_5", 5)),
     ]
     assert [one.sft.seed for one in plan.variants if one.sft] == [1, 2, 1, 2]
+    # The data of a variant is prepared once: the second seed takes it over from the first.
+    first = {name: Path("sweeps/trial/variants") / f"{name}-seed1" for name in ("a_0", "a_5")}
+    assert [(one.sft.dataset_name, one.sft.data_from) for one in plan.variants if one.sft] == [
+        *(("a_0", ()), ("a_0", (first["a_0"],)), ("a_5", ()), ("a_5", (first["a_5"],)))
+    ]
     assert plan.baseline == "a_5"
 
 

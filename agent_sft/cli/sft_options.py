@@ -73,6 +73,13 @@ SFT_OPTIONS = (
     click.option(
         "--process", type=FILE, help="Pipeline of transforms.  [default: one of configs/process, by the data]"
     ),
+    click.option(
+        "--data-from",
+        type=FILE,
+        multiple=True,
+        metavar="RUN",
+        help="Take data that another run prepared from the same input in the same way; as often as you like.",
+    ),
     click.option("--skip-process", is_flag=True, help="The input is processed already: go straight to preparing it."),
     click.option("--allow-rejects", is_flag=True, help="Train on the usable rows when others had to be rejected."),
     click.option("--allow-template-drift", is_flag=True, help="Train also where the server will render other prompts."),

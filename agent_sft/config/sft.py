@@ -97,6 +97,9 @@ class SFTConfig(BaseModel):
     skip_process: bool = False
     """The input is processed already: go straight to preparing it."""
 
+    data_from: tuple[Path, ...] = ()
+    """Runs whose processed and prepared data, and what was counted of it, is taken over where it would be the same."""
+
     allow_rejects: bool = False
     """Train on the usable rows when others had to be rejected."""
 

@@ -26,7 +26,7 @@ def make_base(plan: TrainingPlan, prepared: Stamp, reporter: Reporter) -> None:
         return
     data = plan.data_dir / f"{plan.dataset}.jsonl"
     stage = base_stage(plan, prepared.outputs["files"][f"data/{data.name}"]["digest"])
-    if stage.finished(plan.run) is not None:
+    if stage.done(plan.run, plan.elsewhere) is not None:
         return
     python = plan.python
     assert python is not None

@@ -132,6 +132,8 @@ def fit(plan: TrainingPlan, prepared: Stamp, reporter: Reporter) -> tuple[Traini
             give loss to single turns.
         WorkFailed: LLaMA-Factory cannot tokenise a row.
     """
+    if plan.trains_on_input:
+        fit_stage(plan, prepared).done(plan.run, plan.elsewhere)
     if (known := fitted(plan, prepared)) is not None:
         return known
     names = list(prepared.outputs["rows"])

@@ -35,7 +35,7 @@ def ledger_stage(plan: TrainingPlan) -> Stage:
 def write_ledger(plan: TrainingPlan, reporter: Reporter) -> Stamp:
     """Write `data_report.json`, `changes.jsonl` and `rejects.jsonl` of the run, unless that is done, and say totals."""
     stage = ledger_stage(plan)
-    return stage.finished(plan.run) or stage.perform(plan.run, lambda: _make(plan, reporter))
+    return stage.done(plan.run, plan.elsewhere) or stage.perform(plan.run, lambda: _make(plan, reporter))
 
 
 def _digests(stamp: Stamp | None) -> Any:

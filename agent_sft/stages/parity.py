@@ -65,7 +65,7 @@ class ParityCheck:
         """
         self._stage = parity_stage(self.plan, self.prepared)
         self._answer: Path | None = None
-        stamp = self._stage.finished(self.plan.run) if self._applies else None
+        stamp = self._stage.done(self.plan.run, self.plan.elsewhere) if self._applies else None
         if stamp is not None:
             self._judge(stamp.outputs["lines"], stamp.outputs["parity"])
 

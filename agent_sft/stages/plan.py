@@ -66,6 +66,11 @@ class TrainingPlan:
         return RunDirectory(self.output_dir / "nodes" / str(self.launch.node_rank))
 
     @property
+    def elsewhere(self) -> tuple[RunDirectory, ...]:
+        """Runs whose data stages are taken over where they did the same."""
+        return tuple(RunDirectory(path) for path in self.config.data_from)
+
+    @property
     def rewards(self) -> Rewards:
         """What is asked of the rewards of the input's rows."""
         return rewards_of(self.inputs, self.config.min_reward)

@@ -53,7 +53,7 @@ def prepare(plan: TrainingPlan, reporter: Reporter, ahead: Ahead | None = None) 
         WorkFailed: rows had to be rejected and `--allow-rejects` was not given.
     """
     stage = prepare_stage(plan)
-    stamp = stage.finished(plan.run) or stage.perform(plan.run, lambda: _make(plan, reporter, ahead))
+    stamp = stage.done(plan.run, plan.elsewhere) or stage.perform(plan.run, lambda: _make(plan, reporter, ahead))
     rejected = sum(stamp.outputs["rejected"].values())
     if rejected and not plan.config.allow_rejects:
         raise WorkFailed(

@@ -56,7 +56,7 @@ def process(plan: TrainingPlan, reporter: Reporter, ahead: Ahead | None = None) 
         WorkFailed: rows had to be rejected and `--allow-rejects` was not given.
     """
     stage = process_stage(plan)
-    stamp = stage.finished(plan.run) or stage.perform(plan.run, lambda: _make(plan, reporter, ahead))
+    stamp = stage.done(plan.run, plan.elsewhere) or stage.perform(plan.run, lambda: _make(plan, reporter, ahead))
     rejected = stamp.outputs["rejected"]
     if rejected and not plan.config.allow_rejects:
         raise WorkFailed(

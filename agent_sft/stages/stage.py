@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent_sft.files import digest_file, digest_value
+from agent_sft.files import digest_file, digest_value, unwritable
 from agent_sft.runs.directory import RunDirectory, Stamp, now
 
 
@@ -38,6 +40,23 @@ class Stage:
             return "not done yet"
         return stamp.difference(dict(self.inputs)) or "what it made is missing or was changed"
 
+    def done(self, run: RunDirectory, elsewhere: Iterable[RunDirectory]) -> Stamp | None:
+        """Return the stamp if this stage was done with these inputs: here, or elsewhere, whose outcome is taken over.
+
+        Files are linked where the file system allows, else copied. Nothing that stages make is ever changed in place.
+        """
+        if (stamp := self.finished(run)) is not None:
+            return stamp
+        for other in elsewhere:
+            if (stamp := self.finished(other)) is not None:
+                run.drop_stamp(self.name)
+                for name in stamp.outputs.get("files", {}):
+                    _link(other.path / name, run.path / name)
+                run.write_stamp(stamp)
+                run.record("stage taken over", stage=self.name, of=str(other.path))
+                return stamp
+        return None
+
     def perform(self, run: RunDirectory, make: Callable[[], tuple[list[Path], dict[str, Any]]]) -> Stamp:
         """Run `make`, which returns the files it made and facts about them, and stamp the stage."""
         started = now()
@@ -64,3 +83,16 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 def _same(path: Path, known: Mapping[str, Any]) -> bool:
     return path.is_file() and path.stat().st_size == known["size"] and digest_file(path) == known["digest"]
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name; one that is there already goes."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise unwritable(target, error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from agent_sft.stages.stage import Stage, example_digests
 POLL_SECONDS = 0.1
 MANY_ROWS = 2000
 """From here on, tokenising in several processes is worth starting them."""
+MOST_WORKERS = 16
 
 
 def refuse_what_others_made(plan: TrainingPlan) -> None:
@@ -128,7 +130,7 @@ def final_settings(
     if plan.trains_on_input:
         rows = max(prepared.outputs["rows"].values()) if prepared else 0
         if rows >= MANY_ROWS:
-            settings.setdefault("preprocessing_num_workers", 16)
+            settings.setdefault("preprocessing_num_workers", min(MOST_WORKERS, os.cpu_count() or 1))
     if resume is not None:
         settings["resume_from_checkpoint"] = str(resume)
     return settings

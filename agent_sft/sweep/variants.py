@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ class _Draft:
     value: Value | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
+    data: str = ""
+    """Of what it is trained on: the same for all combinations of the grid."""
 
 
 def variants_of(config: SweepConfig, out: Path, *, processes: int | None, source: str) -> tuple[Variant, ...]:
@@ -47,6 +50,7 @@ def variants_of(config: SweepConfig, out: Path, *, processes: int | None, source
     """
     drafts = _crossed(_trained(config, source), config.grid) + _finished(config, source)
     found: list[Variant] = []
+    first_of_data: dict[str, Path] = {}
     for draft in drafts:
         check_name(draft.name, f"{source}, variants")
         if draft.model is not None:
@@ -55,7 +59,10 @@ def variants_of(config: SweepConfig, out: Path, *, processes: int | None, source
             continue
         for seed in config.seeds:
             name = draft.name if len(config.seeds) == 1 else f"{draft.name}-seed{seed}"
-            own = {"dataset_name": name, "output_dir": out / VARIANTS / name, "seed": seed}
+            own = {"output_dir": out / VARIANTS / name, "seed": seed}
+            own |= {} if "dataset_name" in draft.options else {"dataset_name": draft.data or draft.name}
+            if (first := first_of_data.setdefault(_data_options(draft), out / VARIANTS / name)) != own["output_dir"]:
+                own["data_from"] = (first,)
             if config.base is not None:
                 own["model"] = str((out / BASE).absolute())
             sft = training(draft.options, own, processes)
@@ -91,10 +98,12 @@ def training(options: Mapping[str, Any], own: Mapping[str, Any], processes: int 
 def _trained(config: SweepConfig, source: str) -> list[_Draft]:
     if config.data:
         return _of_data(config, source)
-    drafts = [_Draft(one.name, one.value, laid_over(config.sft, one.sft), one.model) for one in config.variants]
+    drafts = [
+        _Draft(one.name, one.value, laid_over(config.sft, one.sft), one.model, one.name) for one in config.variants
+    ]
     if drafts or not config.grid:
         return drafts
-    return [_Draft("", None, config.sft)]
+    return [_Draft("", None, config.sft, data=config.name)]
 
 
 def _of_data(config: SweepConfig, source: str) -> list[_Draft]:
@@ -104,7 +113,7 @@ def _of_data(config: SweepConfig, source: str) -> list[_Draft]:
         _check_there(match.name, made, f"{source}, data")
     names = names_of([match.name for match in matches])
     return [
-        _Draft(name, value, {**config.sft, "input": (match.name,)})
+        _Draft(name, value, {**config.sft, "input": (match.name,)}, data=name)
         for name, value, match in zip(names, values_of(matches), matches, strict=True)
     ] + [_Draft(one.name, one.value, model=one.model) for one in config.variants]
 
@@ -165,9 +174,15 @@ def _crossed(drafts: list[_Draft], grid: Mapping[str, tuple[Any, ...]]) -> list[
                     name="-".join(filter(None, [draft.name if len(trained) > 1 or draft.name else "", *words])),
                     value=_value(combination[0]) if len(grid) == 1 and len(trained) == 1 else None,
                     options=options,
+                    data=draft.data,
                 )
             )
     return crossed + [draft for draft in drafts if draft.model is not None]
+
+
+def _data_options(draft: _Draft) -> str:
+    """Return by what it is known that two variants train on the same data, made in the same way."""
+    return json.dumps({key: draft.options.get(key) for key in ("input", "dataset", "trajectory_dataset")}, default=str)
 
 
 def _word(key: str, value: Any) -> str:
