@@ -140,8 +140,8 @@ def by_sweep(setup: Setup, shares: Sequence[int], folder: Path) -> Measured:
     seconds = time.perf_counter() - begun
     record = json.loads((out / "sweep.json").read_bytes())
     scores = {
-        f"{variant['value']:g}": mean_score(out / evaluation["folder"] / "results.jsonl")
-        for variant in record["variants"]
+        f"{share:g}": mean_score(out / evaluation["folder"] / "results.jsonl")
+        for share, variant in zip(shares, record["variants"], strict=True)
         for evaluation in variant["evaluations"]
     }
     return Measured(seconds, working_seconds(out), scores)
@@ -171,7 +171,8 @@ def one_of_the_loop(setup: Setup, share: int, folder: Path) -> float:
         server = subprocess.Popen(command, env=serving, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_for_health(server, port, folder / "server.log")
-        task = [str(EXAMPLE / "mini_telecom.py"), f"http://127.0.0.1:{port}/v1", name, str(folder / "logs")]
+        # Inspect takes paths that begin here, and no others.
+        task = [os.path.relpath(EXAMPLE / "mini_telecom.py"), f"http://127.0.0.1:{port}/v1", name, str(folder / "logs")]
         limits = [str(setup.trials), str(setup.tasks)]
         os.environ["LOCAL_API_KEY"] = key
         found = call_inside(engine_python("eval"), INSIDE / "one_at_a_time.py", *task, *limits)

@@ -125,7 +125,7 @@ def test_llamafactorys_own_parser_accepts_them(repo: Path, train_python: Path, t
     assert plain["type"] == "full"
     assert (lora["type"], lora["rank"], lora["alpha"], lora["targets"]) == ("lora", 8, 16, ["all"])
     assert fast["learning_rate"] == 5e-6
-    assert (mini["learning_rate"], mini["cutoff_len"], mini["save"]) == (4e-3, 512, "no")
+    assert (mini["learning_rate"], mini["cutoff_len"], mini["save"]) == (4e-3, 16384, "no")
 
 
 def test_they_are_plain_yaml(repo: Path) -> None:

@@ -14,11 +14,14 @@ import pytest
 
 from agent_sft.runs.processes import Child, Interrupted, catch_signals, is_alive, process_started
 
-# A command that starts three processes, each in a session of its own, as an engine's workers are.
+# A command that starts three processes: two in sessions of their own, one whose environment tells nothing, as that of
+# an engine's workers does, which write their titles over it.
 FAMILY = """
 import subprocess, sys, time
-for _ in range(3):
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+for _ in range(2):
+    subprocess.Popen(sleeper, start_new_session=True)
+subprocess.Popen(sleeper, env={})
 print("started", flush=True)
 time.sleep(600)
 """

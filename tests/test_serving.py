@@ -230,7 +230,7 @@ def test_weights_of_another_shape_are_refused(server: Server, run: Path, tmp_pat
 def test_when_its_worker_is_killed_it_says_so_and_nothing_is_left(server: Server) -> None:
     port = urlsplit(server.model.url).port or 0
     family = family_of(os.getpid())
-    worker = next(process for process in family if "Worker" in process.name() or "Worker" in "".join(process.cmdline()))
+    worker = next(process for process in family if "".join(process.cmdline()).startswith("VLLM::Worker"))
     mine = [process for process in family if "resource_tracker" not in "".join(process.cmdline())]
     worker.kill()
     assert all_gone(mine)

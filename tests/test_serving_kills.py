@@ -76,7 +76,7 @@ def titles(pid: int) -> str:
 
 def test_killed_while_it_loads(desk: Desk) -> None:
     owner = desk.start()
-    wait_for(lambda: "EngineCore" in titles(owner.pid), lambda: owner.poll() is None)
+    wait_for(lambda: "VLLM::EngineCore" in titles(owner.pid), lambda: owner.poll() is None)
     family = family_of(owner.pid)
     owner.kill()
     owner.communicate()
@@ -113,7 +113,7 @@ def test_what_it_prints_works_when_pasted_and_killed_while_it_answers(desk: Desk
     asking.start()
     time.sleep(1)
     family = family_of(owner.pid)
-    assert "Worker" in titles(owner.pid)
+    assert "VLLM::Worker" in titles(owner.pid)
     assert asking.is_alive()
     owner.kill()
     owner.communicate()

@@ -122,8 +122,8 @@ class Desk:
 
     def engine(self) -> psutil.Process:
         """The server's process."""
-        found = [one for one in family_of(self.process.pid) if "vllm" in " ".join(one.cmdline())]
-        return found[0]
+        words = {one: " ".join(one.cmdline()) for one in family_of(self.process.pid)}
+        return next(one for one, line in words.items() if "vllm.entrypoints" in line and "keeper.py" not in line)
 
 
 @contextmanager

@@ -106,8 +106,11 @@ def main(command: list[str]) -> int:
 
 
 def _become_command() -> None:
-    """Between fork and exec: own session, default signals, and death with the keeper."""
-    os.setsid()
+    """Between fork and exec: own process group, default signals, and death with the keeper.
+
+    The session stays the keeper's: by it, all of this is found where the keeper itself was killed.
+    """
+    os.setpgid(0, 0)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_DFL)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

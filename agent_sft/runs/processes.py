@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -78,10 +79,14 @@ class Child:
         self.wait()
 
     def _without_keeper(self, status: int) -> int:
-        """Do a killed keeper's work: what it kept is known by the mark in its environment."""
+        """Do a killed keeper's work: what it kept is in its session, or has the mark in its environment.
+
+        Neither alone tells all: a process may begin a session of its own, or write over its environment, as those do
+        that give themselves a title.
+        """
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get(MARK) == self._mark:
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if os.getsid(process.pid) == self._keeper.pid or process.environ().get(MARK) == self._mark:
                     process.kill()
         return 128 - status
 

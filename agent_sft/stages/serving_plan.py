@@ -260,7 +260,7 @@ def _vllm(
         # A request with a seed whose prompt is read in pieces ends vLLM's engine on processors, whose random numbers
         # have no offset to go back to: every prompt is read at once.
         whole = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(length, LEAST_BATCH)}
-        arguments = {**whole, **arguments}
+        arguments |= {name: value for name, value in whole.items() if name not in arguments}
     return trained.template, length if isinstance(length, int) else None, arguments
 
 
