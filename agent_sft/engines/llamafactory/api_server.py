@@ -10,8 +10,9 @@ from typing import Any
 from agent_sft.engines.model_files import ModelFiles
 
 LIMITS = (
-    "LLaMA-Factory's server answers one request at a time, refuses several tool results in a row, drops the words"
-    " beside a tool call, and ignores tool_choice and seed: good for a first look, slow for an evaluation"
+    "LLaMA-Factory's server answers one request at a time, refuses several tool results in a row, writes the"
+    " arguments of earlier calls in quotes, which is not how they were trained, drops the words beside a call, and"
+    " ignores tool_choice and seed: good for a first look, no ground for a score of several calls"
 )
 """What serving this way costs."""
 KEY = "API_KEY"
