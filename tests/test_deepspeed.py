@@ -134,6 +134,8 @@ def test_deepspeeds_own_schema_is_asked_once_for_a_file(
     repo: Path, train_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shipped = repo / "ds_configs" / "ds_zero3.json"
+    assert validate(shipped, train_python).path == shipped
     raw, where, said = REFUSED["an unknown key"]
     path = write(tmp_path, raw)
     for _ in range(2):
