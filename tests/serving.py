@@ -78,8 +78,19 @@ def text(endpoint: Endpoint, model: str, **body: Any) -> str:
 
 
 def family_of(pid: int) -> list[psutil.Process]:
-    """Return all processes below one."""
-    return psutil.Process(pid).children(recursive=True)
+    """Return all processes below one: none if it has ended."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return the command line of a process, or the title it gave itself; nothing if it ended between two looks."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def all_gone(processes: list[psutil.Process], seconds: float = 10) -> bool:

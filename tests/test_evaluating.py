@@ -19,7 +19,7 @@ from agent_sft.stages.evaluating import evaluate_on, kept_options
 from agent_sft.stages.reporting import Quiet
 from agent_sft.stages.serving import Server, ServeRequest, serve
 from tests.conftest import ROOT, RunCli
-from tests.serving import all_gone, family_of
+from tests.serving import all_gone, command_of, family_of
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def test_when_vllm_is_killed_nothing_counts_as_scored_and_the_evaluation_goes_on
         while not (out / "results.jsonl").exists() and process.poll() is None:
             time.sleep(0.01)
         family = family_of(process.pid)
-        next(one for one in family if "EngineCore" in "".join(one.cmdline())).kill()
+        next(one for one in family if "EngineCore" in command_of(one)).kill()
         assert process.wait(400) == 1, (tmp_path / "log").read_text()
     assert "the server has ended" in (tmp_path / "log").read_text()
     assert all_gone(family)

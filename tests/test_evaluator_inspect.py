@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from agent_sft.data.eval_logs import read_eval_log
 from agent_sft.evals.results import Evaluation, Trial, read_results
 from tests.conftest import ROOT, RunCli
 from tests.provider import KEY, Fault, Provider, Request, provider
+from tests.serving import command_of, family_of
 
 pytestmark = pytest.mark.slow
 
@@ -146,7 +146,7 @@ def kill_and_go_on(command: list[str], log: Path, server: Provider, chance: rand
     while len(server.requests) < before + more and process.poll() is None:
         time.sleep(0.01)
     time.sleep(chance.uniform(0.0, 0.3))
-    inside = [child for child in psutil.Process(process.pid).children() if "evaluate.py" in "".join(child.cmdline())]
+    inside = [child for child in family_of(process.pid) if "evaluate.py" in command_of(child)]
     if number % 3 == 1 and inside:
         inside[0].kill()
         assert process.wait() == 1

@@ -20,7 +20,7 @@ from agent_sft.runs.processes import catch_signals
 from agent_sft.stages.evaluating import Outcome, evaluate, evaluate_on, pending
 from agent_sft.stages.reporting import Quiet
 from agent_sft.stages.serving import Server, ServeRequest, serve
-from tests.serving import TOOL, all_gone, answer, family_of, other_adapter, port_is_free, rewritten, text
+from tests.serving import TOOL, all_gone, answer, command_of, family_of, other_adapter, port_is_free, rewritten, text
 
 pytestmark = pytest.mark.slow
 
@@ -230,8 +230,8 @@ def test_weights_of_another_shape_are_refused(server: Server, run: Path, tmp_pat
 def test_when_its_worker_is_killed_it_says_so_and_nothing_is_left(server: Server) -> None:
     port = urlsplit(server.model.url).port or 0
     family = family_of(os.getpid())
-    worker = next(process for process in family if "".join(process.cmdline()).startswith("VLLM::Worker"))
-    mine = [process for process in family if "resource_tracker" not in "".join(process.cmdline())]
+    worker = next(process for process in family if command_of(process).startswith("VLLM::Worker"))
+    mine = [process for process in family if "resource_tracker" not in command_of(process)]
     worker.kill()
     assert all_gone(mine)
     assert not server.alive()

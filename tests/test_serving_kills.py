@@ -17,7 +17,7 @@ import pytest
 
 from agent_sft.stages.serving import free_port
 from tests.conftest import RunCli
-from tests.serving import all_gone, family_of, port_is_free
+from tests.serving import all_gone, command_of, family_of, port_is_free
 
 pytestmark = pytest.mark.slow
 
@@ -52,13 +52,14 @@ class Desk:
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def desk(
     full_run: Path, tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli, serve_python: Path
 ) -> Iterator[Desk]:
     desk = Desk(full_run, tmp_path_factory.mktemp('a b\'c "d" $HOME é'), run_cli)
     yield desk
-    desk.cli("stop", "--all")
+    if desk.record():
+        desk.cli("stop", "--all")
 
 
 def wait_for(condition: Callable[[], object], alive: Callable[[], bool], seconds: float = 400) -> None:
@@ -71,7 +72,7 @@ def wait_for(condition: Callable[[], object], alive: Callable[[], bool], seconds
 
 def titles(pid: int) -> str:
     """Return the titles of all processes below one, which vLLM's give themselves."""
-    return " ".join("".join(process.cmdline()) for process in family_of(pid) if process.is_running())
+    return " ".join(command_of(process) for process in family_of(pid))
 
 
 def test_killed_while_it_loads(desk: Desk) -> None:

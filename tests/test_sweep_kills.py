@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ import pytest
 from agent_sft.report.sweep.record import read_record
 from agent_sft.runs.lock import is_held
 from tests.conftest import ROOT
-from tests.serving import all_gone, family_of
+from tests.serving import all_gone, command_of, family_of
 from tests.sweep_jobs import attempts, pairs, states
 
 
@@ -57,13 +58,11 @@ def test_what_dies_below_the_driver_is_tried_again(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while len(killed) < 2 and time.monotonic() < deadline:
         for process in family_of(run.pid):
-            try:
-                mine = "made train/" in " ".join(process.cmdline()) and "keeper.py" not in " ".join(process.cmdline())
-            except psutil.Error:
-                continue
+            mine = "made train/" in command_of(process) and "keeper.py" not in command_of(process)
             if mine and process.pid not in killed and len(killed) < 2:
-                process.kill()
-                killed.add(process.pid)
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+                    killed.add(process.pid)
         time.sleep(0.02)
     printed, _ = run.communicate(timeout=120)
     assert run.returncode == 0, printed

@@ -25,7 +25,7 @@ from agent_sft.stages.evaluating import evaluate
 from agent_sft.stages.reporting import Quiet
 from agent_sft.sweep.orders import OUTCOMES, QUEUE, Answer, Order, write_line
 from tests.conftest import RunCli
-from tests.serving import all_gone, family_of, other_adapter, random_weights, train
+from tests.serving import all_gone, command_of, family_of, other_adapter, random_weights, train
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +122,7 @@ class Desk:
 
     def engine(self) -> psutil.Process:
         """The server's process."""
-        words = {one: " ".join(one.cmdline()) for one in family_of(self.process.pid)}
+        words = {one: command_of(one) for one in family_of(self.process.pid)}
         return next(one for one, line in words.items() if "vllm.entrypoints" in line and "keeper.py" not in line)
 
 
@@ -193,19 +193,12 @@ def test_a_scorer_that_is_killed_leaves_nothing(
     child = Child(command, log=folder / "scorer.log", env=os.environ)
     warm = Order(what="warm", evaluation=asked(models["base"], task, tmp_path / "out").model_dump(mode="json"))
     write_line(folder / QUEUE, warm)
-    before = psutil.Process()
     deadline = time.monotonic() + 200
-    while not any("vllm" in " ".join(one.cmdline()) for one in before.children(recursive=True)):
+    while not any("vllm" in command_of(one) for one in family_of(os.getpid())):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    family = before.children(recursive=True)
-    scoring = next(
-        one
-        for one in family
-        if one.cmdline()[:1] == [sys.executable]
-        and "agent_sft.sweep.scoring" in one.cmdline()
-        and "-P" in one.cmdline()[:2]
-    )
+    family = family_of(os.getpid())
+    scoring = next(one for one in family if command_of(one).startswith(" ".join(command[:-1])))
     scoring.kill()
     assert child.wait(30) == 128 + signal.SIGKILL
     assert all_gone(family)
