@@ -227,12 +227,12 @@ def test_weights_of_another_shape_are_refused(server: Server, run: Path, tmp_pat
     assert server.alive()
 
 
-def test_when_its_worker_is_killed_it_says_so_and_nothing_is_left(server: Server) -> None:
+def test_when_its_engine_is_killed_it_says_so_and_nothing_is_left(server: Server) -> None:
     port = urlsplit(server.model.url).port or 0
     family = family_of(os.getpid())
-    worker = next(process for process in family if command_of(process).startswith("VLLM::Worker"))
+    engine = next(process for process in family if command_of(process).startswith("VLLM::"))
     mine = [process for process in family if "resource_tracker" not in command_of(process)]
-    worker.kill()
+    engine.kill()
     assert all_gone(mine)
     assert not server.alive()
     assert "the server has ended (exit code" in server.why_dead()

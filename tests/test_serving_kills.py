@@ -114,7 +114,7 @@ def test_what_it_prints_works_when_pasted_and_killed_while_it_answers(desk: Desk
     asking.start()
     time.sleep(1)
     family = family_of(owner.pid)
-    assert "VLLM::Worker" in titles(owner.pid)
+    assert "VLLM::EngineCore" in titles(owner.pid)
     assert asking.is_alive()
     owner.kill()
     owner.communicate()

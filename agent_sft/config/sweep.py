@@ -77,7 +77,7 @@ class ResourcesConfig(BaseModel):
     """Processors to share out where there is no GPU; all that this process may use when not given."""
 
     cores_per_train: int | None = Field(None, gt=0)
-    """Processors of a training without a GPU; all of them when not given."""
+    """Processors of a training without a GPU; all but those of a server when not given."""
 
     cores_per_serve: int | None = Field(None, gt=0)
     """Processors of a server without a GPU; one when not given."""

@@ -18,7 +18,7 @@ from agent_sft.engines.llamafactory.templates import check_template_name, expect
 from agent_sft.engines.model_files import ModelFiles, read_model
 from agent_sft.engines.vllm.facts import DISTRIBUTIONS, INSIDE, Facts, load_facts, with_underscores
 from agent_sft.engines.vllm.flags import cache_bytes, lora_flags, served_dtype, served_length, tensor_parallel
-from agent_sft.engines.vllm.launch import GUARD, WORKER
+from agent_sft.engines.vllm.launch import GUARD, WITHOUT_WORKER, WORKER, shares_processors
 from agent_sft.engines.vllm.parsers import renders_tools, tool_parser
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.runs.devices import Gpu, visible_gpus
@@ -26,6 +26,8 @@ from agent_sft.stages.plan import BF16_CAPABILITY
 
 NO_TOOLS = "--no-tools serves it without tools"
 LEAST_BATCH = 2048
+PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+"""What takes several workers."""
 """Tokens that vLLM reads in one step at least, as by its own default."""
 
 
@@ -252,6 +254,9 @@ def _vllm(
         arguments["tensor_parallel_size"] = tensor_parallel(base, len(gpus))
     else:
         arguments["enforce_eager"] = True  # compiling for processors takes longer than it gains
+        if shares_processors() and not any(str(given.get(name, 1)) != "1" for name in PARALLEL):
+            # vLLM's worker spins while the engine decides on the next step: it would take what the engine needs.
+            arguments["distributed_executor_backend"] = WITHOUT_WORKER
         if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:  # which is stronger than the flag
             arguments["kv_cache_memory_bytes"] = cache_bytes(base, served_length(base, trained))
     arguments |= given

@@ -56,7 +56,8 @@ def resources_of(config: ResourcesConfig, source: str) -> Resources:
         return Resources(gpus, cores, Slots(gpus=train), Slots(gpus=serve), Slots(), ())
     asked = [name for name in ("gpus", "gpus_per_train", "gpus_per_serve") if getattr(config, name) is not None]
     notes = (f"there is no GPU here: {', '.join(asked)} count for nothing, processors are shared out",) if asked else ()
-    train, serve = config.cores_per_train or cores, config.cores_per_serve or 1
+    serve = config.cores_per_serve or 1
+    train = config.cores_per_train or max(1, cores - serve)  # so that one variant is scored while the next one trains
     _check(train, cores, "processors", f"{source}, resources.cores_per_train")
     _check(serve, cores, "processors", f"{source}, resources.cores_per_serve")
     return Resources((), cores, Slots(cores=train), Slots(cores=serve), Slots(cores=1), notes)

@@ -8,11 +8,20 @@ from agent_sft.engines.model_files import ModelFiles
 from agent_sft.engines.vllm.facts import INSIDE
 
 FEW_PROCESSORS = 8
+"""Up to as many, servers and trainings beside each other share the processors: none ties its threads to some."""
+WITHOUT_WORKER = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+"""The executor that computes within the engine's process."""
 KEY = "VLLM_API_KEY"
 GUARD = "agent_sft_guard.Guard"
 WORKER = "agent_sft_worker.Worker"
 REPACK = "agent_sft_repack"
 """A method of that worker: what exchanging weights leaves undone."""
+
+
+def shares_processors() -> bool:
+    """Tell whether a server on processors leaves its threads where the system puts them."""
+    bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND")
+    return bound == "nobind" if bound is not None else len(os.sched_getaffinity(0)) <= FEW_PROCESSORS
 
 
 def serving_environment(base: ModelFiles, key: str, *, on_gpu: bool) -> dict[str, str]:
@@ -38,9 +47,11 @@ def serving_environment(base: ModelFiles, key: str, *, on_gpu: bool) -> dict[str
     }
     if base.local:
         environment.setdefault("HF_HUB_OFFLINE", "1")
-    if not on_gpu and (os.cpu_count() or 1) <= FEW_PROCESSORS:
+    if not on_gpu and shares_processors():
         # vLLM would tie its threads to the same few processors as any other server here.
-        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+        # Threads wait for each other by spinning: one too many, and each step waits for whoever has its processor.
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
     return environment
 
 

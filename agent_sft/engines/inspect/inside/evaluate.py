@@ -333,6 +333,7 @@ def main() -> None:
         log_dir=str(place / "logs"),
         log_format="eval",
         log_buffer=order["log_buffer"],
+        log_realtime=False,  # a database of every event, for a viewer of what is not in the log yet
         display="none",
         ctl_server=False,
         metadata={"agent_sft": order["title"]},
