@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -65,6 +66,22 @@ def read_json(path: Path) -> Any:
         return orjson.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
         return None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file of JSON lines; none where there is no file.
+
+    What a killed writer left behind the last whole line is left out.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in content[: content.rfind(b"\n") + 1].splitlines():
+        with contextlib.suppress(orjson.JSONDecodeError):
+            found.append(orjson.loads(line))
+    return [line for line in found if isinstance(line, dict)]
 
 
 def digest_file(path: Path) -> str:

@@ -26,6 +26,7 @@ HEIGHT = {
     "stages": 5,
     "report": 5,
     "sweep": 6,
+    "experiment": 6,
     "cli": 7,
     "__main__": 8,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,7 +45,7 @@ def command(context: click.Context, /, **_options: Any) -> None:
                 findings.append(parity_finding(plan))
         except UserError as error:
             findings = [failed("settings", error)]
-    click.echo(_table(findings), nl=False)
+    click.echo(findings_table(findings), nl=False)
     if any(finding.level == "fail" for finding in findings):
         context.exit(1)
 
@@ -59,7 +59,7 @@ def _some_file() -> Iterator[str]:
         yield stream.name
 
 
-def _table(findings: list[Finding]) -> str:
+def findings_table(findings: Sequence[Finding]) -> str:
     """Lay the findings out for the terminal, or for a file, where lines are not broken."""
     import io
     import sys

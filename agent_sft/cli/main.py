@@ -17,6 +17,8 @@ COMMANDS = {
     "prepare": "Validate conversations and write dataset_info.json.",
     "data": "Look at conversations: what is in them, and exactly what is trained on.",
     "eval": "Score models, report what was found, and compare them.",
+    "experiment": "Run an experiment that is described in one file.",
+    "validate": "Check an experiment file before anything is spent.",
     "sweep": "Train, serve, score and compare variants (what run_eval_sweep.sh runs).",
     "merge": "Merge consecutive turns of the same role and trim trailing human turns.",
     "serve": "Serve a model with vLLM at an OpenAI-compatible address on this machine.",

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from agent_sft.config.benchmark import BenchmarkConfig
+from agent_sft.config.callbacks import CallbackConfig
 from agent_sft.errors import UserError
 
 Reporter = Literal["wandb", "tensorboard", "mlflow", "swanlab", "trackio"]
@@ -118,6 +120,22 @@ class SFTConfig(BaseModel):
     checkpoint_interval: int | None = Field(None, gt=0)
     """Save, and keep, a checkpoint every so many optimizer steps."""
 
+    save_at: tuple[float, ...] = ()
+    """Save, and keep, checkpoints at these shares of all steps instead."""
+
+    benchmark: tuple[BenchmarkConfig, ...] = ()
+    """What the model is scored on while it trains, or when it has been trained."""
+
+    benchmark_every: int | None = Field(None, gt=0)
+    """Score the benchmarks that say nothing of it after every so many optimizer steps, and after the last one."""
+
+    best_by: str | None = None
+    """The metric whose best checkpoint becomes the trained model: `NAME`, `NAME/METRIC` or `SPLIT/NAME/METRIC` of a
+    benchmark that is scored while it trains, or `eval_loss`."""
+
+    callbacks: tuple[CallbackConfig, ...] = ()
+    """What watches the training; without any, benchmarks are logged by `local_logger`."""
+
     nproc_per_node: int | None = Field(None, gt=0)
     """Processes on this machine; one for each visible GPU when not given."""
 
@@ -157,6 +175,11 @@ class SFTConfig(BaseModel):
         names = (given,) if isinstance(given, str | Path) else given
         return tuple(map(str, names)) if isinstance(names, list | tuple) else names
 
+    @field_validator("benchmark", mode="before")
+    @classmethod
+    def _one_benchmark(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str | Path | dict) else given
+
     @field_validator("eval_dataset", mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:
@@ -166,6 +189,20 @@ class SFTConfig(BaseModel):
     def _some_data(self) -> SFTConfig:
         if not (self.input or self.dataset or self.trajectory_dataset):
             raise ValueError("no data was given: name INPUT, --dataset or --trajectory-dataset")
+        return self
+
+    @model_validator(mode="after")
+    def _benchmarks(self) -> SFTConfig:
+        names = [one.name for one in self.benchmark]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two benchmarks are called '{name}': name them by other folders")
+        if self.benchmark_every is not None and not self.benchmark:
+            raise ValueError("--benchmark-every needs --benchmark: what is scored")
+        if self.save_at and self.checkpoint_interval is not None:
+            raise ValueError("save_at and checkpoint_interval both say when to save: give one of them")
+        if self.benchmark and self.nnodes > 1:
+            raise ValueError("benchmarks are scored where one machine trains: leave --benchmark out with --nnodes")
         return self
 
     @model_validator(mode="after")
@@ -207,3 +244,9 @@ class SFTConfig(BaseModel):
             message = first["msg"].removeprefix("Value error, ")
             value = "" if not flag else f" (given: {first['input']})"
             raise UserError(f"{message[:1].lower()}{message[1:]}{value}" if flag else message, where=flag) from error
+
+    @property
+    def benchmarks(self) -> tuple[BenchmarkConfig, ...]:
+        """The benchmarks, each with how often it is scored."""
+        every = {"run_every": self.benchmark_every}
+        return tuple(one if one.run_every else one.model_copy(update=every) for one in self.benchmark)

@@ -81,7 +81,7 @@ def make_pipeline(config: ProcessConfig, *, where: str, folder: Path) -> Pipelin
         again = kinds[:number].count(entry.kind)
         name = f"{entry.kind} ({again + 1})" if again else entry.kind
         place = f"{where}, transform {number + 1} ({entry.kind})"
-        params = _with_paths(entry.kind, entry.params, folder)
+        params = with_paths(entry.kind, entry.params, folder)
         files += [value for value in params.values() if isinstance(value, Path)]
         files += [folder / entry.kind.rpartition(":")[0]] if ".py:" in entry.kind else []
         steps.append((name, make_transform(entry.kind, params, where=place, folder=folder)))
@@ -222,7 +222,7 @@ class _Run:
         return marked, _Known(origin, measure(row), known.read, list(known.changes))
 
 
-def _with_paths(kind: str, params: dict[str, Any], folder: Path) -> dict[str, Any]:
+def with_paths(kind: str, params: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the parameters with files, where a transform takes one, relative to the pipeline's own folder."""
     try:
         config = getattr(find_transform(kind, folder=folder), "Config", None)

@@ -22,6 +22,8 @@ from agent_sft.files import digest_file, read_json, write_atomic, write_json
 from agent_sft.runs.directory import Stamp, now
 from agent_sft.runs.processes import Child, Interrupted, StopSignal
 from agent_sft.stages.base_model import model_identity
+from agent_sft.stages.in_loop.loop import InLoop, in_loop
+from agent_sft.stages.in_loop.plan import TRAINERS, best_metric, loop_inputs
 from agent_sft.stages.parity import ParityCheck
 from agent_sft.stages.plan import TrainingPlan, settings_yaml
 from agent_sft.stages.reporting import Reporter, TrainingProgress
@@ -58,10 +60,14 @@ def train_stage(plan: TrainingPlan, prepared: Stamp | None) -> Stage:
         "model": model_identity(plan, base),
         "processes": plan.launch.world_size,
         "versions": {name: version for name, version in plan.versions.items() if version},
+        **loop_inputs(plan.config, plan.arguments),
     }
     if plan.deepspeed is not None:
         inputs["deepspeed"] = digest_file(plan.deepspeed)
         inputs["settings"].pop("deepspeed", None)
+    if best_metric(plan.config, plan.arguments) is not None:
+        for name in TRAINERS:
+            inputs["settings"].pop(name, None)
     return Stage("train", inputs)
 
 
@@ -91,11 +97,13 @@ def train(plan: TrainingPlan, prepared: Stamp, reporter: Reporter, stop: StopSig
         write_atomic(attempt / "train.yaml", settings_yaml(settings))
         rows = prepared.outputs["rows"].get(plan.dataset) if plan.trains_on_input else None
         parity.order(attempt)
-        _run_trainer(plan, attempt, reporter, stop, lock, _promised(settings, rows), parity)
-    outcome = read_json(attempt / "outcome.json") or {}
+        with in_loop(plan, attempt, resume, reporter, stop) as loop:
+            _run_trainer(plan, attempt, reporter, stop, lock, _promised(settings, rows), parity, loop)
+            outcome = read_json(attempt / "outcome.json") or {}
+            _judge(plan, outcome, settings, attempt / "train.log")
+            if loop is not None:
+                loop.finish(plan.output_dir)
     begun = read_json(attempt / "training.json") or {}
-    log = attempt / "train.log"
-    _judge(plan, outcome, settings, log)
     files = {str(path.name): {"size": path.stat().st_size} for path in plan.output_dir.glob("*.safetensors")}
     outputs = {
         "files": {},
@@ -127,6 +135,9 @@ def final_settings(
     if plan.is_tiny:
         settings["model_name_or_path"] = str(plan.base_dir)
     settings["dataset_dir"] = str(data_dir)
+    if best_metric(plan.config, plan.arguments) is not None:
+        for name in TRAINERS:
+            settings.pop(name, None)  # a callback chooses by the benchmark: the trainer knows nothing of it
     if plan.trains_on_input:
         rows = max(prepared.outputs["rows"].values()) if prepared else 0
         if rows >= MANY_ROWS:
@@ -200,6 +211,7 @@ def _run_trainer(
     lock: int,
     promised: int | None,
     parity: ParityCheck,
+    loop: InLoop | None,
 ) -> None:
     python = plan.python
     assert python is not None
@@ -212,6 +224,7 @@ def _run_trainer(
     reporter.say(f"train: {several}log in {log}")
     follower = TrainerLog(plan.output_dir / "trainer_log.jsonl")
     with _place_to_compile(plan, python) as (environment, hold):
+        environment |= loop.variables() if loop is not None else {}
         child = Child(command, log=log, env=environment, hold=[lock, *hold])
         try:
             checked = False
@@ -224,17 +237,18 @@ def _run_trainer(
                     _check_promise(begun, promised, log)
                     known = promised_tokens(plan) if promised is not None else None
                     reporter.say(f"train: {_said_of_tokens(begun, known)}")
-                _report(follower, reporter)
+                _report(follower, reporter, loop)
                 time.sleep(POLL_SECONDS)
             parity.look()
-            _report(follower, reporter)
+            _report(follower, reporter, loop)
         finally:
             child.kill()
             reporter.progress_ended()
     plan.run.record("trainer ended", attempt=attempt.name, exit_code=code)
     if stop.count:
         outcome = read_json(attempt / "outcome.json") or {}
-        finished = outcome.get("global_step") == outcome.get("max_steps") and code == 0
+        made = outcome.get("ended") or outcome.get("global_step") == outcome.get("max_steps")
+        finished = made and not outcome.get("stopped") and code == 0
         if not (outcome and finished):
             raise Interrupted(stop.exit_code, outcome.get("global_step") if outcome.get("stopped") else None)
     if code != 0:
@@ -293,8 +307,12 @@ def _said_of_tokens(begun: Mapping[str, Any], promised: int | None) -> str:
     return f"{said} of {tokens:,} tokens{agrees}"
 
 
-def _report(follower: TrainerLog, reporter: Reporter) -> None:
-    for line in follower.new_lines():
+def _report(follower: TrainerLog, reporter: Reporter, loop: InLoop | None) -> None:
+    lines = follower.new_lines()
+    if loop is not None:
+        loop.saw(lines)
+        loop.look()
+    for line in lines:
         if not line.get("total_steps") or not {"loss", "eval_loss"} & set(line):
             continue
         step, total = int(line["current_steps"]), int(line["total_steps"])
@@ -306,7 +324,8 @@ def _report(follower: TrainerLog, reporter: Reporter) -> None:
 def _judge(plan: TrainingPlan, outcome: Mapping[str, Any], settings: Mapping[str, Any], log: Path) -> None:
     """A training is done when it made its last step and its weights are whole, not when a file exists."""
     steps, wanted = outcome.get("global_step"), outcome.get("max_steps")
-    if steps is None or (steps != wanted and not settings.get("early_stopping_steps")):
+    early = outcome.get("ended") or settings.get("early_stopping_steps")
+    if steps is None or (steps != wanted and not early):
         raise WorkFailed(f"the trainer ended after {steps or 0} of {wanted or 'its'} steps", log=log)
     if plan.launch.node_rank == 0 and (fault := weights_fault(plan.output_dir)) is not None:
         raise WorkFailed(f"the trained model is not whole: {fault} is missing or damaged", log=log)

@@ -18,9 +18,9 @@ from agent_sft.config.evaluation import EvaluationConfig
 from agent_sft.engines.lines import LineFollower
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.runs.processes import Interrupted, StopSignal, catch_signals
+from agent_sft.stages.bench import Bench
 from agent_sft.stages.evaluating import check_complete, evaluate_on, serve_request
 from agent_sft.stages.reporting import EvaluationProgress, TrainingProgress
-from agent_sft.sweep.bench import Bench
 from agent_sft.sweep.doneness import make_room
 from agent_sft.sweep.orders import OUTCOMES, QUEUE, Answer, Order, write_line
 

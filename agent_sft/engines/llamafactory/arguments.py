@@ -36,6 +36,9 @@ OPTION_KEYS: dict[str, tuple[str, ...]] = {
 }
 """The LLaMA-Factory keys that an option stands for."""
 
+EVAL_LOSS = "eval_loss"
+"""The trainer's own metric, beside those of benchmarks."""
+
 ALWAYS_WIN = ("eval_dataset", "val_size", "checkpoint_interval", "report_to", "seed")
 """Options that a user's YAML never overrides: they ask for something on top of it."""
 
@@ -117,6 +120,12 @@ def option_arguments(config: SFTConfig, *, precision: Literal["bf16", "fp16"] | 
     if config.checkpoint_interval is not None:
         arguments |= {"save_strategy": "steps", "save_steps": config.checkpoint_interval}
         del arguments["save_total_limit"]
+    if config.save_at:
+        # The trainer is told by a callback when to save: it knows how many steps there are.
+        arguments["save_strategy"] = "no"
+        del arguments["save_total_limit"]
+    if config.best_by == EVAL_LOSS:
+        arguments |= {"load_best_model_at_end": True, "metric_for_best_model": EVAL_LOSS, "greater_is_better": False}
     if config.eval_dataset is not None or config.val_size is not None:
         arguments |= evaluation_arguments(config)
     if "trackio" in config.report_to:

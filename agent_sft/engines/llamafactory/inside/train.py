@@ -5,10 +5,11 @@ Usage: train.py SETTINGS.yaml ATTEMPT_DIR
 Files in ATTEMPT_DIR, written by the first process of this machine:
     training.json  when the first step is about to begin: examples, their tokens, steps, step it goes on from
     parity.json    before the model is loaded, where it was asked for: what `parity.py` found
-    outcome.json   when training ends: steps done, steps wanted, whether it was asked to stop
+    outcome.json   when training ends: steps done, steps wanted, whether it was asked to stop or was ended early
 and read by it:
     parity.order.json  the rows to compare, and whether a difference is allowed; a difference that is not ends it
     stop           its presence asks all processes to save a checkpoint after this step and to end
+Those of benchmarks that are scored while it trains: see `in_loop.py`.
 """
 
 import ctypes
@@ -27,6 +28,7 @@ import pyarrow.compute
 import torch
 import torch.distributed
 import yaml
+from in_loop import InLoop, joined
 from llamafactory.train.tuner import run_exp
 from transformers import TrainerCallback
 
@@ -56,8 +58,9 @@ def count_tokens(dataset: Any) -> int | None:
 class Supervised(TrainerCallback):  # type: ignore[misc]
     """Reports to the supervisor and stops, all processes at the same step, when it asks."""
 
-    def __init__(self, attempt: Path) -> None:
+    def __init__(self, attempt: Path, in_loop: InLoop | None = None) -> None:
         self.attempt = attempt
+        self.in_loop = in_loop
         self.reports = int(os.environ.get("LOCAL_RANK", "0")) == 0
         self.stopping = False
 
@@ -94,7 +97,13 @@ class Supervised(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Tell how it ended; after a stop, leave before the half-trained model is saved as the result."""
-        outcome = {"global_step": state.global_step, "max_steps": state.max_steps, "stopped": self.stopping}
+        ended = self.in_loop is not None and self.in_loop.ended
+        outcome = {
+            "global_step": state.global_step,
+            "max_steps": state.max_steps,
+            "stopped": self.stopping,
+            "ended": ended,
+        }
         self._write("outcome.json", outcome)
         if self.stopping:
             if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -125,7 +134,8 @@ def main() -> None:
     settings = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
     attempt = Path(sys.argv[2])
     check_parity(settings, attempt)
-    run_exp(settings, callbacks=[Supervised(attempt)])
+    in_loop = joined(settings, attempt)
+    run_exp(settings, callbacks=[Supervised(attempt, in_loop)])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What watches a training: loggers, trackers, early stopping."""

@@ -1,0 +1,1 @@
+"""Experiments: a question, a training, scores, and what they say."""

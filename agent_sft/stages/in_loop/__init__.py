@@ -1,0 +1,1 @@
+"""Benchmarks that are scored while a model trains."""
