@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,14 @@ import yaml
 
 from agent_sft.config.evaluation import read_evaluation_config
 from agent_sft.config.sft import SFTConfig
+from agent_sft.data.pipeline import load_pipeline
 from agent_sft.engines.deepspeed.config import read_config
 from agent_sft.engines.environments import call_inside
 from agent_sft.engines.llamafactory.arguments import option_arguments, read_user_yaml
 from agent_sft.stages.evaluators.registry import make_evaluator
+from agent_sft.stages.experiments.conclusion import EXPECTED
+from agent_sft.stages.experiments.resolve import resolve
+from agent_sft.stages.in_loop.plan import check_benchmarks
 
 PARSE = """
 import json, sys
@@ -52,14 +59,33 @@ def test_an_evaluation_loads_and_its_parameters_fit_its_evaluator(repo: Path, na
     make_evaluator(config.evaluator, config.params, where=name)
 
 
+def test_an_experiment_loads_and_its_example_data_is_what_its_script_makes(repo: Path, tmp_path: Path) -> None:
+    with contextlib.chdir(repo):
+        found = resolve(Path("configs/experiments/tool_slugs.yaml"))
+        check_benchmarks(found.config.all_benchmarks)
+        assert load_pipeline(Path("examples/tool_slugs/pipeline.yaml")).names == ("jsonl_to_chat",)
+    assert EXPECTED.search(found.config.expected or "")
+    make = repo / "examples" / "tool_slugs" / "make_data.py"
+    subprocess.run([sys.executable, "-P", make, tmp_path], check=True)
+    for name in ("train.jsonl", "val/tasks.jsonl"):
+        assert (tmp_path / name).read_bytes() == (make.with_name("data") / name).read_bytes()
+    trained = {json.loads(line)["query"] for line in (tmp_path / "train.jsonl").read_text().splitlines()}
+    asked = [json.loads(line)["instruction"] for line in (tmp_path / "val" / "tasks.jsonl").read_text().splitlines()]
+    assert not any(f"Request: {query}\n" in instruction for query in trained for instruction in asked)
+
+
 def settings_of(repo: Path, name: str) -> dict[str, Any]:
     return read_user_yaml(repo / "configs" / name)
 
 
 def test_nothing_is_shipped_that_no_test_loads(repo: Path) -> None:
     settings = {"sft_config.yaml", "lora.yaml", "sft_fast.yaml", "mini_telecom.yaml"}
-    assert {path.name for path in (repo / "configs").iterdir()} == {*settings, "eval", "process", "sweeps", "tiny"}
-    assert {path.name for path in (repo / "configs" / "tiny").iterdir()} == {"mini_telecom.yaml"}
+    assert {path.name for path in (repo / "configs").iterdir()} == {
+        *settings,
+        *("eval", "experiments", "process", "sweeps", "tiny"),
+    }
+    assert {path.name for path in (repo / "configs" / "tiny").iterdir()} == {"mini_telecom.yaml", "tool_slugs.yaml"}
+    assert {path.name for path in (repo / "configs" / "experiments").iterdir()} == {"tool_slugs.yaml"}
     assert {path.name for path in (repo / "configs" / "process").iterdir()} == {"airline_retail.yaml", "telecom.yaml"}
     assert {path.name for path in (repo / "configs" / "eval").iterdir()} == set(EVALUATIONS)
     assert {path.name for path in (repo / "ds_configs").iterdir()} == {

@@ -125,7 +125,6 @@ def outcome(folder: Path, scores: list[float | None]) -> Outcome:
         "user_model": None,
         "floor": None,
         "versions": {},
-        "started": "",
     }
     evaluation = Evaluation(
         evaluator="tasks",

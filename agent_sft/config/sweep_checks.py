@@ -30,6 +30,8 @@ OWN: Mapping[str, str] = {
     "node_rank": "a sweep runs on one machine",
     "master_addr": "a sweep runs on one machine",
     "master_port": "a sweep runs on one machine",
+    "callbacks": "they are an experiment file's; `best_by` and `report_to` are options here too",
+    "save_at": "give `checkpoint_interval`",
 }
 """Options of a run that a sweep decides itself."""
 
@@ -154,6 +156,10 @@ def _check_own(options: Mapping[str, Any], where: str, whole: Mapping[str, Any])
             known = [known for known in SFTConfig.model_fields if known not in OWN]
             hint = nearest(name, known) or "settings of LLaMA-Factory's own go into `set`"
             raise UserError("run_sft.sh has no such option", where=f"{where}.{name}", fix=hint)
+    listed = options.get("benchmark")
+    if any(not isinstance(one, str) for one in (listed if isinstance(listed, list | tuple) else [listed or ""])):
+        fix = "name folders; `benchmark_every` says when they are scored"
+        raise UserError("a sweep takes benchmarks by their folders", where=f"{where}.benchmark", fix=fix)
     try:
         SFTConfig.model_validate(whole)
     except ValidationError as error:
