@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -24,6 +25,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def formless(folder: Path) -> Path:
+    """Write a benchmark that every answer passes: one for each process, and one more."""
+    verifier = {"fn_name": "regex", "pattern": "(?s).*"}
+    tasks = [{"task_id": str(number), "instruction": f"Line {number}?", "verifier": verifier} for number in range(3)]
+    (folder / "formless").mkdir()
+    (folder / "formless" / "tasks.jsonl").write_text("".join(f"{json.dumps(task)}\n" for task in tasks))
+    return folder / "formless"
 
 
 def leave_a_lock_of_torch(python: Path) -> None:
@@ -55,7 +65,8 @@ def test_zero_2_on_two_processes_goes_on_after_a_stop(tmp_path: Path, repo: Path
     out = tmp_path / "out"
     deepspeed = repo / "ds_configs" / "ds_zero2.json"
     options = ("--epochs", "6", "--deepspeed", str(deepspeed), "--nproc-per-node", "2", "--output-dir", str(out))
-    command = ["bash", str(repo / "run_sft.sh"), str(short_data(tmp_path)), *QUICK, *options]
+    scored = ("--benchmark", str(formless(tmp_path)), "--benchmark-every", "18", "--best-by", "formless")
+    command = ["bash", str(repo / "run_sft.sh"), str(short_data(tmp_path)), *QUICK, *options, *scored]
     env = {**os.environ, "AGENT_SFT_TRAIN_PYTHON": str(train_python)}
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     while run.poll() is None and not (out / "trainer_log.jsonl").is_file():
@@ -70,6 +81,12 @@ def test_zero_2_on_two_processes_goes_on_after_a_stop(tmp_path: Path, repo: Path
     assert final_step(out) == 36
     assert loaded_examples(out) == [24, 24]
     assert (out / "model.safetensors").stat().st_size > 1_000_000
+    measured = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    scores = {line["step"]: line["metrics"]["val/formless/pass@1"] for line in measured if line["split"] == "val"}
+    assert scores == {0: 1.0, 18: 1.0, 36: 1.0}
+    # Both processes chose the first of equals, and loaded it.
+    assert (out / "model.safetensors").read_bytes() == (out / "checkpoint-18" / "model.safetensors").read_bytes()
+    assert (out / "model.safetensors").read_bytes() != (out / "checkpoint-36" / "model.safetensors").read_bytes()
 
 
 def test_two_machines(tmp_path: Path, repo: Path) -> None:

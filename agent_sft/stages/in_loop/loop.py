@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 
 from agent_sft.engines.lines import LineFollower
-from agent_sft.errors import UserError
 from agent_sft.files import read_json, read_lines, write_json
 from agent_sft.runs.devices import gpu_variables
 from agent_sft.runs.processes import Interrupted, StopSignal
@@ -38,7 +37,8 @@ class _Done:
 
     due: Mapping[str, Any]
     scored: tuple[Scored, ...]
-    error: UserError | None = None
+    error: Exception | None = None
+    """A fault of ours: a training that waits for a score must not wait for ever."""
 
 
 class InLoop:
@@ -115,11 +115,7 @@ class InLoop:
                     (self._attempt / "end").touch()
 
     def look(self) -> None:
-        """Hand on what is due, and what was scored.
-
-        Raises:
-            UserError: a benchmark cannot be scored.
-        """
+        """Hand on what is due, and what was scored."""
         for due in self._follower.new_lines():
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, daemon=True)
@@ -145,6 +141,8 @@ class InLoop:
     def end(self, status: str, step: int) -> None:
         """Tell the callbacks how the training ended."""
         best = self._best.found if self._best is not None else None
+        if status == "completed" and self._best is not None and best is None:
+            self._reporter.say(f"train: {self._best.key} has no score at any step: the model is that of the last one")
         record = {
             "status": status,
             "step": step,
@@ -172,7 +170,7 @@ class InLoop:
                 self._done.put(_Done(due, tuple(self._scorer.score(benchmark, due) for benchmark in asked)))
             except Interrupted:
                 return
-            except UserError as error:
+            except Exception as error:
                 self._done.put(_Done(due, (), error))
                 return
 

@@ -12,7 +12,7 @@ import msgspec
 from agent_sft.config.benchmark import BenchmarkConfig
 from agent_sft.config.serve import ServeRequest
 from agent_sft.engines.served import ServedModel
-from agent_sft.errors import WorkFailed
+from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.outcomes import outcomes, parse_measure
 from agent_sft.evals.results import Trial
 from agent_sft.evals.statistics import estimate
@@ -83,14 +83,15 @@ class Scorer:
             benchmark: what to score.
             due: a line of `loop.due.jsonl`.
 
+        A training is worth more than a score of it: where this one cannot be had, that is said, and it goes on.
+
         Raises:
-            UserError: the benchmark cannot be scored.
             Interrupted: the user stopped it.
         """
         step = int(due["step"])
         try:
             outcome = self._here(benchmark, due) if "url" in due else self._beside(benchmark, Path(due["path"]))
-        except WorkFailed as failure:
+        except (UserError, WorkFailed) as failure:
             return Scored(benchmark, step, None, (), None, _no_score(benchmark, step, str(failure).splitlines()[0]))
         return scored(benchmark, step, outcome)
 
