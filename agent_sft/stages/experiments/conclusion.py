@@ -53,6 +53,8 @@ def conclusion(config: ExperimentConfig, run_dir: Path) -> list[str]:
         lines.append(_finding(benchmark, scores(benchmark, benchmark.metrics[0], run_dir, record), record))
     if config.expected and not any(EXPECTED.finditer(config.expected)):
         lines.append("the hypothesis names no metric and number to hold against it (such as `val/pass@1 >= 0.8`)")
+    if record.get("why"):
+        lines.append(f"the training ended at step {record['step']}: {record['why']}")
     if not config.all_benchmarks:
         lines.append("nothing was scored: there are no benchmarks")
     return lines

@@ -11,6 +11,7 @@ import queue
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -202,6 +203,7 @@ class Answerer:
             "temperature": float(body.get("temperature") or 0.0),
             "seed": int(body.get("seed") or 0),
             "tools": bool(body.get("tools")),
+            "model": str(body.get("model", "")),
         }
 
     def _answers(self, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -257,7 +259,10 @@ class Answerer:
         reason = ("tool_calls" if "tool_calls" in message else "stop") if stopped else "length"
         usage = {"prompt_tokens": len(order["prompt"]), "completion_tokens": len(said) + stopped}
         return {
+            "id": f"chatcmpl-{secrets.token_hex(8)}",
             "object": "chat.completion",
+            "created": int(time.time()),
+            "model": order["model"],
             "choices": [{"index": 0, "message": message, "finish_reason": reason}],
             "usage": {**usage, "total_tokens": sum(usage.values())},
         }
