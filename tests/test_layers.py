@@ -27,8 +27,9 @@ HEIGHT = {
     "report": 5,
     "sweep": 6,
     "experiment": 6,
-    "cli": 7,
-    "__main__": 8,
+    "planning": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 """A module may import its own part and parts that are lower; parts of the same height do not know each other."""
 

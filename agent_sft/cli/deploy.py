@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_sft.cli.serve_options import request_of, request_options, request_words, serving_lines
+from agent_sft.cli.serve_options import request_of, request_options, request_words
 from agent_sft.cli.sft_options import FILE
 from agent_sft.cli.show import TerminalReporter, program, say
 
@@ -113,6 +113,8 @@ def _write_unit(plan: ServePlan, path: Path) -> None:
 
 
 def _show(record: Record, *, foreground: bool) -> None:
+    from agent_sft.stages.snippets import serving_lines
+
     for line in serving_lines(record):
         click.echo(line)
     click.echo("It is started again when it dies.")

@@ -20,6 +20,7 @@ COMMANDS = {
     "experiment": "Run an experiment that is described in one file.",
     "validate": "Check an experiment file before anything is spent.",
     "sweep": "Train, serve, score and compare variants (what run_eval_sweep.sh runs).",
+    "plan": "From data to a deployed model: inspected, priced, approved, searched, judged.",
     "merge": "Merge consecutive turns of the same role and trim trailing human turns.",
     "serve": "Serve a model with vLLM at an OpenAI-compatible address on this machine.",
     "deploy": "Serve a model until it is stopped, started again when it dies; or export it.",

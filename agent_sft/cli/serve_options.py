@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,11 +13,8 @@ from agent_sft.cli.sft_options import parse_setting
 
 if TYPE_CHECKING:
     from agent_sft.config.serve import ServeRequest
-    from agent_sft.stages.serving_registry import Record
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-EXAMPLE = "Hello, my mobile data does not work."
 
 
 _REQUEST_OPTIONS = (
@@ -125,32 +121,3 @@ def gpus_of(text: str | None) -> tuple[int, ...] | None:
     if not all(part.isdigit() for part in parts) or len(set(parts)) != len(parts):
         raise UserError(f"'{text}' is not a list of different numbers", where="--gpus", fix="such as --gpus 0,1")
     return tuple(map(int, parts))
-
-
-def serving_lines(record: Record) -> Iterator[str]:
-    """Return what to print of a server that answers: its model, and how it is called."""
-    model = record.served["model"]
-    name, url, key = model["name"], model["url"], str(record.key_file)
-    yield f"serving: {name}"
-    yield f"  address    {url}"
-    yield f"  key        in {key}"
-    yield f"  model      {model['path'] or name}"
-    if model["adapters"]:
-        yield f"  adapters   {', '.join(model['adapters'])}"
-    yield f"  log        {record.log}"
-    yield ""
-    yield "Call it from Python (pip install openai):"
-    yield "  from pathlib import Path"
-    yield "  from openai import OpenAI"
-    yield f"  client = OpenAI(base_url={json.dumps(url)}, api_key=Path({json.dumps(key)}).read_text())"
-    yield f'  messages = [{{"role": "user", "content": {json.dumps(EXAMPLE)}}}]'
-    yield f"  reply = client.chat.completions.create(model={json.dumps(name)}, messages=messages)"
-    yield "  print(reply.choices[0].message.content)"
-    yield ""
-    yield "or from the shell:"
-    body = json.dumps({"model": name, "messages": [{"role": "user", "content": EXAMPLE}]})
-    yield (
-        f'  curl -s {url}/chat/completions -H "Authorization: Bearer $(cat {shlex.quote(key)})"'
-        f" -H 'Content-Type: application/json' -d {shlex.quote(body)}"
-    )
-    yield ""

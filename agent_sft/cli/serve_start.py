@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_sft.cli.serve_options import request_of, request_options, serving_lines
+from agent_sft.cli.serve_options import request_of, request_options
 from agent_sft.cli.show import TerminalReporter, program
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def _reload(options: dict[str, Any]) -> None:
 
 
 def _show(record: Record, *, detached: bool) -> None:
+    from agent_sft.stages.snippets import serving_lines
+
     for line in serving_lines(record):
         click.echo(line)
     end = f"End it: {shlex.quote(program())} serve stop {record.name}" if detached else "Ctrl-C ends it."

@@ -198,12 +198,13 @@ def _difference(
     )
 
 
-def corrected(differences: list[Difference]) -> list[Difference]:
+def corrected(differences: list[Difference], *, higher_is_better: bool = True) -> list[Difference]:
     """Return the differences with Holm's p-values, and the verdicts that follow from them."""
     p_values = holm([one.p for one in differences])
     told = []
     for one, p in zip(differences, p_values, strict=True):
-        verdict: Verdict = "cannot tell" if p >= SURE else "better" if one.value > 0 else "worse"
+        good = (one.value > 0) == higher_is_better
+        verdict: Verdict = "cannot tell" if p >= SURE else "better" if good else "worse"
         told.append(msgspec.structs.replace(one, p_corrected=p, verdict=verdict))
     return told
 

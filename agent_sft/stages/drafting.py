@@ -63,6 +63,56 @@ class Draft:
         return self.accepted == self.checked and all(told == of for told, of in self.rejected.values())
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A data set whose answers can be checked, and the evaluator that does."""
+
+    kind: Kind
+    conversations: list[Conversation]
+    examples: list[Example]
+    """Conversations whose answer can be checked."""
+    unique: list[Example]
+    """One of each prompt."""
+    left_out: tuple[tuple[str, str], ...]
+    """Rows that are no tasks, and why."""
+    evaluator: str
+    """The program."""
+    accepted: int
+    """References that the evaluator accepts."""
+    rejected: dict[str, tuple[int, int]]
+    """For each corruption, how many answers the evaluator rejects, and of how many."""
+
+
+def examine(source: str | Sequence[str], form: str | None = None) -> Examined:
+    """Find out what can be checked in the answers of data, and make the evaluator that does.
+
+    Args:
+        source: any data that can be prepared.
+        form: the format of the rows, recognised when not given.
+
+    Raises:
+        UserError: the data cannot be read.
+        WorkFailed: the answers cannot be checked, and why.
+    """
+    given = [source] if isinstance(source, str) else list(source)
+    shown = ", ".join(given)
+    conversations, left_out = _conversations(given, form)
+    kind, examples = _chosen(conversations)
+    told = {id(example.conversation) for example in examples}
+    left_out += [
+        (f"{one.origin.file}, row {one.origin.row}", f"holds no {kind.title}")
+        for one in conversations
+        if id(one) not in told
+    ]
+    unique, ambiguous = _unique(examples)
+    left_out += [(example.place, "the same is asked elsewhere with another answer") for example in ambiguous]
+    if not unique:
+        raise WorkFailed(f"{shown}: every prompt has several answers, so none can be told right or wrong")
+    evaluator = _evaluator(", ".join(Path(one).name for one in given), kind, len(examples), len(conversations))
+    accepted, rejected = _tried(evaluator, kind, examples)
+    return Examined(kind, conversations, examples, unique, tuple(left_out), evaluator, accepted, rejected)
+
+
 def draft(source: str, folder: Path, *, tasks: int | None = None, form: str | None = None) -> Draft:
     """Make a benchmark of a data set whose answers can be checked.
 
@@ -76,46 +126,70 @@ def draft(source: str, folder: Path, *, tasks: int | None = None, form: str | No
         UserError: the data cannot be read, or the folder holds something else.
         WorkFailed: the answers cannot be checked, and why.
     """
-    conversations, left_out = _conversations(source, form)
-    kind, examples = _chosen(conversations)
-    told = {id(example.conversation) for example in examples}
-    left_out += [
-        (f"{one.origin.file}, row {one.origin.row}", f"holds no {kind.title}")
-        for one in conversations
-        if id(one) not in told
-    ]
-    unique, ambiguous = _unique(examples)
-    left_out += [(example.place, "the same is asked elsewhere with another answer") for example in ambiguous]
-    if not unique:
-        raise WorkFailed(f"{source}: every prompt has several answers, so none can be told right or wrong")
-    wanted = min(MOST, round(HELD_OUT * len(unique)) or 1) if tasks is None else tasks
-    if wanted > len(unique):
-        raise UserError(f"there are {len(unique):,} tasks to choose from", where="--tasks")
-    held = sorted(unique, key=lambda example: example.key)[:wanted]
-    held_keys = {example.key for example in held}
-    train = [one for one in conversations if id(one) not in _ids(examples, held_keys)]
-    evaluator = _evaluator(source, kind, len(examples), len(conversations))
-    accepted, rejected = _tried(evaluator, kind, examples)
+    found = examine(source, form)
+    wanted = min(MOST, round(HELD_OUT * len(found.unique)) or 1) if tasks is None else tasks
+    if wanted > len(found.unique):
+        raise UserError(f"there are {len(found.unique):,} tasks to choose from", where="--tasks")
+    held = sorted(found.unique, key=lambda example: example.key)[:wanted]
+    held_ids = _ids(found.examples, {example.key for example in held})
+    train = [one for one in found.conversations if id(one) not in held_ids]
     made = Draft(
         folder=folder,
-        title=kind.title,
-        conversations=len(conversations),
-        checked=len(examples),
-        left_out=tuple(left_out),
+        title=found.kind.title,
+        conversations=len(found.conversations),
+        checked=len(found.examples),
+        left_out=found.left_out,
         tasks=len(held),
         train=len(train),
-        accepted=accepted,
-        rejected=rejected,
+        accepted=found.accepted,
+        rejected=found.rejected,
     )
-    _write(made, evaluator, [one.as_task(_verifier(one.expected), kind.family(one.expected)) for one in held], train)
+    report = {name: getattr(made, name) for name in made.__dataclass_fields__ if name != "folder"}
+    write_benchmark(
+        folder,
+        found,
+        held,
+        {
+            TRAIN: b"".join(orjson.dumps(to_row(one), option=orjson.OPT_NON_STR_KEYS) + b"\n" for one in train),
+            REPORT: orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
+        },
+    )
     return made
 
 
-def _conversations(source: str, form: str | None) -> tuple[list[Conversation], list[tuple[str, str]]]:
+def write_benchmark(folder: Path, found: Examined, held: Sequence[Example], beside: dict[str, bytes]) -> None:
+    """Write an evaluator with its tasks, unless the folder holds something else: it may have been changed by hand.
+
+    Args:
+        folder: where `evaluator.py` and `tasks.jsonl` go.
+        found: the evaluator.
+        held: what becomes a task.
+        beside: other files, by name.
+
+    Raises:
+        UserError: one of the files is there already, with another content.
+    """
+    tasks = [one.as_task(_verifier(one.expected), found.kind.family(one.expected)) for one in held]
+    contents = {
+        EVALUATOR: found.evaluator.encode(),
+        TASKS: b"".join(orjson.dumps(task) + b"\n" for task in tasks),
+        **beside,
+    }
+    for name, content in contents.items():
+        path = folder / name
+        if path.exists() and path.read_bytes() != content:
+            fix = "choose another --output, or move it away"
+            raise UserError("is there already and holds something else", where=str(path), fix=fix)
+    for name, content in contents.items():
+        write_atomic(folder / name, content)
+    read_tasks(folder)
+
+
+def _conversations(given: list[str], form: str | None) -> tuple[list[Conversation], list[tuple[str, str]]]:
     asked = format_named(form) if form is not None else None
     found: list[Conversation] = []
     unread: list[tuple[str, str]] = []
-    for one in open_sources([source], opener=open_outside):
+    for one in open_sources(given, opener=open_outside):
         rows = one.rows()
         first = list(islice(rows, LOOKED_AT))
         read = (asked or detect((row for _, row in first), one.name)).read
@@ -130,7 +204,7 @@ def _conversations(source: str, form: str | None) -> tuple[list[Conversation], l
                 found.append(ordered)
     if not found:
         reasons = "".join(f"\n  {place}: {reason}" for place, reason in unread[:5])
-        raise UserError(f"no row is a conversation{reasons}", where=source)
+        raise UserError(f"no row is a conversation{reasons}", where=", ".join(given))
     return found, unread
 
 
@@ -211,23 +285,3 @@ def _tried(evaluator: str, kind: Kind, examples: Sequence[Example]) -> tuple[int
                 tried[name] += 1
                 told[name] += verifier.verify(wrong).score < 1
     return accepted, {name: (told[name], count) for name, count in tried.items()}
-
-
-def _write(made: Draft, evaluator: str, tasks: list[dict[str, Any]], train: Sequence[Conversation]) -> None:
-    """Write the draft, unless the folder holds something else: an evaluator may have been changed by hand."""
-    report = {**{name: getattr(made, name) for name in made.__dataclass_fields__}, "folder": None}
-    del report["folder"]
-    contents = {
-        EVALUATOR: evaluator.encode(),
-        TASKS: b"".join(orjson.dumps(task) + b"\n" for task in tasks),
-        TRAIN: b"".join(orjson.dumps(to_row(one), option=orjson.OPT_NON_STR_KEYS) + b"\n" for one in train),
-        REPORT: orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
-    }
-    for name, content in contents.items():
-        path = made.folder / name
-        if path.exists() and path.read_bytes() != content:
-            fix = "choose another --output, or move it away"
-            raise UserError("is there already and holds something else", where=str(path), fix=fix)
-    for name, content in contents.items():
-        write_atomic(made.folder / name, content)
-    read_tasks(made.folder)

@@ -39,7 +39,7 @@ def remaining_seconds(standing: Standing, expected: Expected, capacity: Capacity
     seconds = {job.id: _seconds(standing, job, expected) for job in left}
     if any(value is None for value in seconds.values()):
         return None
-    return _played(left, {name: value or 0.0 for name, value in seconds.items()}, capacity, plan.config.resources.jobs)
+    return played(left, {name: value or 0.0 for name, value in seconds.items()}, capacity, plan.config.resources.jobs)
 
 
 def _seconds(standing: Standing, job: Job, expected: Expected) -> float | None:
@@ -58,7 +58,7 @@ def _seconds(standing: Standing, job: Job, expected: Expected) -> float | None:
     return total if begun is None else max(total - (time.monotonic() - begun), 0.0)
 
 
-def _played(jobs: list[Job], seconds: dict[str, float], capacity: Capacity, at_once: int | None) -> float:
+def played(jobs: list[Job], seconds: dict[str, float], capacity: Capacity, at_once: int | None) -> float:
     """Return when the last of the jobs ends, each started in their order as soon as it can."""
     pool, clock = Pool(capacity, at_once), 0.0
     waiting, running = list(jobs), list[tuple[float, Job, Share]]()

@@ -48,6 +48,10 @@ class Split(RowTransform):
 
 def side(group: object, share: float, seed: int = 0) -> Literal["train", "eval"]:
     """Return the set of a group: `eval` for a share of all groups, chosen by a digest of the seed and the group."""
+    return "eval" if drawn(group, seed) < share else "train"
+
+
+def drawn(group: object, seed: int) -> float:
+    """Return a number from 0 to 1 that is a group's own, by a digest of the seed and the group."""
     text = json_text([seed, group]).encode("utf-8", "surrogatepass")
-    drawn = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2**64
-    return "eval" if drawn < share else "train"
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2**64

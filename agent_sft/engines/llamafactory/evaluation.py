@@ -6,8 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from agent_sft.engines.llamafactory.api_server import server_settings
+from agent_sft.engines.llamafactory.facts import INSIDE
 from agent_sft.engines.model_files import ModelFiles
 from agent_sft.files import read_json
+
+
+def evaluating_command(python: Path, yaml: Path, attempt: Path) -> list[str]:
+    """Return the command that evaluates by `yaml`, in one process.
+
+    Args:
+        python: the train environment's.
+        yaml: LLaMA-Factory's settings.
+        attempt: folder that gets the loss of each example.
+    """
+    return [str(python), str(INSIDE / "evaluate.py"), str(yaml), str(attempt)]
 
 
 def evaluation_settings(
@@ -52,3 +64,16 @@ def read_figures(output: Path) -> tuple[float, float, int] | None:
         return None
     examples = round(float(found["eval_samples_per_second"]) * float(found["eval_runtime"]))
     return float(found["eval_loss"]), float(found["eval_accuracy"]), examples
+
+
+def read_losses(attempt: Path, examples: int) -> tuple[list[float], list[int]] | None:
+    """Return the loss of each example, in nats per token, and its tokens with loss; None where they are not known.
+
+    Args:
+        attempt: the folder of the evaluation.
+        examples: how many there must be.
+    """
+    found = read_json(attempt / "losses.json")
+    if not isinstance(found, dict) or len(found["losses"]) != examples:
+        return None
+    return found["losses"], found["tokens"]

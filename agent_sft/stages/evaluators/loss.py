@@ -7,14 +7,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import orjson
 from pydantic import BaseModel, Field
 
 from agent_sft.data.preparing import prepare_dataset
+from agent_sft.data.turns import ANSWERS
 from agent_sft.engines.environments import engine_python, engine_versions
-from agent_sft.engines.llamafactory.evaluation import evaluation_settings, read_figures
+from agent_sft.engines.llamafactory.evaluation import (
+    evaluating_command,
+    evaluation_settings,
+    read_figures,
+    read_losses,
+)
 from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS
 from agent_sft.engines.llamafactory.failures import remedy
-from agent_sft.engines.llamafactory.launch import Launch, training_command, training_environment
+from agent_sft.engines.llamafactory.launch import Launch, training_environment
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.results import Trial
@@ -120,6 +127,9 @@ class LossEvaluator(Evaluator):
         loss, accuracy, examples = figures
         if examples != report.examples:
             raise WorkFailed(f"LLaMA-Factory evaluated {examples} examples, {report.examples} were prepared", log=log)
+        detail: dict[str, Any] = {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "examples": examples}
+        if (each := read_losses(work.attempt, examples)) is not None:
+            detail |= {"losses": each[0], "tokens": each[1], "characters": _answered(report.data_path)}
         work.recorder.add(
             Trial(
                 task=work.pending[0][0],
@@ -127,14 +137,14 @@ class LossEvaluator(Evaluator):
                 score=accuracy,
                 ended="done",
                 seconds=time.monotonic() - begun,
-                detail={"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "examples": examples},
+                detail=detail,
             )
         )
 
     def _run(self, yaml: Path, work: Work, run: EvalRun) -> Path:
         python = engine_python("train")
         log = work.attempt / "llamafactory.log"
-        command = training_command(python, ALONE, yaml.absolute(), work.attempt.absolute(), deepspeed=False)
+        command = evaluating_command(python, yaml.absolute(), work.attempt.absolute())
         child = Child(
             command,
             log=log,
@@ -150,3 +160,12 @@ class LossEvaluator(Evaluator):
         if status != 0:
             raise WorkFailed(f"the evaluation failed (exit code {status})", log=log, fix=remedy(log, status))
         return log
+
+
+def _answered(data: Path) -> list[int]:
+    """Return the characters of the agent's turns of each example, by which models of different tokens are compared."""
+    with data.open("rb") as lines:
+        return [
+            sum(len(turn["value"]) for turn in row["conversations"] if turn["from"] in ANSWERS)
+            for row in map(orjson.loads, lines)
+        ]

@@ -1,0 +1,27 @@
+"""`agent-sft plan approve ID`: the plan and its costs are agreed to."""
+
+from __future__ import annotations
+
+import click
+
+from agent_sft.cli.plan_show import carry_out
+
+
+@click.command(short_help="Approve a plan with its costs, and go on with it.")
+@click.argument("plan")
+@click.option("--yes", is_flag=True, help="Approve the winner too, without a question.")
+@click.pass_context
+def command(context: click.Context, plan: str, yes: bool) -> None:
+    """Approve the plan PLAN, as it stands in its plan.md, and go on with it; days later too.
+
+    Where the data or the machine changed meanwhile it is another plan, which is shown and waits again.
+    """
+    from agent_sft.errors import UserError
+    from agent_sft.planning.folder import find_plan
+    from agent_sft.planning.phases import Grants
+
+    folder = find_plan(plan)
+    if not (folder.path / "plan.json").is_file():
+        raise UserError("there is no plan to approve yet", where=str(folder.path), fix="run its command again")
+    grants = Grants(everything=yes, plan=True)
+    carry_out(context, folder.config().model_copy(update={"out": folder.path}), grants)

@@ -1,0 +1,1 @@
+"""From data to a deployed model in one plan: inspected, priced, approved, searched, trained, judged and served."""

@@ -1,0 +1,217 @@
+"""What a plan takes: by formula first, by what twenty steps took once they were measured.
+
+A token of training takes 6 operations for each parameter, about 4 where an adapter is trained, and as many for each of
+layers · width · length of the attention (Kaplan et al. 2020, section 2.1); a token of evaluation takes 2. GPUs do a part
+of what their makers promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent_sft.engines.llamafactory.results import read_result
+from agent_sft.engines.llamafactory.shape import ModelShape, model_shape
+from agent_sft.errors import UserError
+from agent_sft.evals.tasks import TASKS
+from agent_sft.planning.grid import steps_of
+from agent_sft.planning.inspection import CHOOSING, JUDGING, TRAINING
+from agent_sft.planning.sweeps import BASE, Machine
+from agent_sft.report.plan.record import Candidate, Cost, Inspection, ModelFacts
+from agent_sft.report.sweep.record import SweepRecord, read_record
+from agent_sft.runs.devices import visible_gpus
+from agent_sft.sweep.graph import Job, SweepPlan
+from agent_sft.sweep.remaining import played
+from agent_sft.sweep.slots import Capacity
+
+PEAK = {"B200": 2.25e15, "H200": 9.9e14, "H100": 9.9e14, "A100": 3.1e14, "L40": 3.6e14, "L4": 1.2e14, "A10": 1.25e14,
+        "4090": 1.65e14, "3090": 7.1e13, "V100": 1.25e14, "T4": 6.5e13}  # fmt: skip
+"""Operations a second in half precision, as the maker says, by a part of the GPU's name; the first that fits."""
+UNKNOWN_PEAK = 1.0e14
+USED = 0.3
+"""The share of it that trainings reach: 25 to 40 % without special kernels."""
+CORE_RATE = 1.5e10
+"""Operations a second of one processor, in float32."""
+STEP_OVERHEAD = 0.03
+"""Seconds of an optimizer step beside its arithmetic."""
+TRAIN_START, LOSS_START, SERVER_START, TRIAL_SECONDS = 28.0, 25.0, 60.0, 4.0
+"""Seconds to begin: a training, an evaluation of the loss, a server; and of a conversation with a server."""
+LOAD_RATE = 1.0e9
+"""Bytes a second at which weights are read."""
+UNKNOWN_PARAMETERS = 7.0e9
+"""Of a model whose size nothing here tells."""
+UNKNOWN_TASKS = 50
+"""Of a benchmark of which nothing is known before it is asked."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the probe found of a model."""
+
+    start: float
+    """Seconds of a training beside its steps."""
+    step: float
+    """Seconds of a step."""
+    loss: float
+    """Seconds of an evaluation of the loss on the conversations that choose."""
+
+
+@dataclass
+class CostModel:
+    """Tells how long each job of a plan takes."""
+
+    machine: Machine
+    inspection: Inspection
+    models: Sequence[ModelFacts]
+    lora: bool
+    decider_trials: int
+    """Trials of the evaluator that decides; 0 where the loss does."""
+    measured: dict[str, Measured] = field(default_factory=dict)
+    """By the model's name."""
+
+    def __post_init__(self) -> None:
+        self._shapes = {facts.name: model_shape(facts.model) for facts in self.models}
+
+    def training(self, one: Candidate, steps: int, devices: int) -> float:
+        """Return the seconds of a training.
+
+        Args:
+            one: its settings.
+            steps: optimizer steps.
+            devices: GPUs, or processors.
+        """
+        known = self.measured.get(one.model)
+        if known is not None:
+            # Steps of the probe were made on a candidate's share; more devices make them shorter, up to as many times.
+            return known.start + steps * known.step * self.machine.train / devices
+        facts = self._facts(one.model)
+        tokens = one.batch * facts.tokens / max(1, facts.examples)
+        work = tokens * self._operations(facts, 4 if self.lora else 6)
+        return TRAIN_START + self._load(facts) + steps * (STEP_OVERHEAD + work / self._rate(devices))
+
+    def loss(self, model: str, part: str) -> float:
+        """Return the seconds of an evaluation of the loss on a part of the data."""
+        facts = self._facts(model)
+        per_row = facts.tokens / max(1, facts.examples) * self._operations(facts, 2) / self._rate(1) + STEP_OVERHEAD
+        rows = self.inspection.part(part).rows
+        if (known := self.measured.get(model)) is not None:
+            return max(1.0, known.loss + (rows - self.inspection.part(CHOOSING).rows) * per_row)
+        return LOSS_START + self._load(facts) + rows * per_row
+
+    def served(self, model: str, *, first: bool) -> float:
+        """Return the seconds of an evaluation on a server, which the first one has to wait for."""
+        start = SERVER_START + self._load(self._facts(model)) if first else 2.0
+        return start + self.decider_trials * TRIAL_SECONDS / (16 if self.machine.on_gpus else 4)
+
+    def deployment(self, model: str) -> float:
+        """Return the seconds until the final model answers."""
+        return SERVER_START + self._load(self._facts(model))
+
+    def sweep(self, plan: SweepPlan, candidates: Sequence[Candidate], phase: str, *, final_epochs: float = 0) -> Cost:
+        """Return what a sweep of the plan takes.
+
+        Args:
+            plan: the sweep.
+            candidates: what its variants are, by name; one alone for the final run.
+            phase: what it is called.
+            final_epochs: of the final run.
+        """
+        seconds: dict[str, float] = {}
+        servers: set[str] = set()
+        for job in plan.jobs:
+            one = next((known for known in candidates if known.name == job.variant), candidates[0])
+            devices = max(1, job.slots.gpus or job.slots.cores)
+            if job.kind == "train":
+                rows = self.inspection.part(TRAINING).rows
+                steps = steps_of(rows, one.batch, final_epochs) if final_epochs else one.steps
+                seconds[job.id] = self.training(one, steps, devices)
+            elif job.kind == "evaluate":
+                seconds[job.id] = self.loss(one.model, JUDGING if final_epochs else CHOOSING)
+            else:
+                seconds[job.id] = self.served(one.model, first=str(job.server) not in servers)
+                servers.add(str(job.server))
+        gpus = tuple(range(self.machine.gpus))
+        wall = played(list(plan.jobs), seconds, Capacity(gpus, self.machine.cores), plan.config.resources.jobs)
+        hours = sum(seconds[job.id] * self._share(job) for job in plan.jobs) / 3600
+        trained = sum(job.kind == "train" for job in plan.jobs)
+        scored = len(plan.jobs) - trained
+        return Cost(phase=phase, seconds=wall, device_hours=hours, detail=f"{trained} trained, {scored} evaluations")
+
+    def _share(self, job: Job) -> float:
+        return job.slots.gpus if self.machine.on_gpus else job.slots.cores / self.machine.cores
+
+    def _facts(self, name: str) -> ModelFacts:
+        return next(facts for facts in self.models if facts.name == name)
+
+    def _operations(self, facts: ModelFacts, by: int) -> float:
+        shape: ModelShape | None = self._shapes[facts.name]
+        if shape is None:
+            return by * UNKNOWN_PARAMETERS
+        return by * (shape.parameters + shape.layers * shape.hidden * facts.median)
+
+    def _rate(self, devices: int) -> float:
+        """Return operations a second."""
+        if not self.machine.on_gpus:
+            return CORE_RATE * devices
+        name = visible_gpus()[0].name
+        return USED * devices * next((peak for part, peak in PEAK.items() if part in name), UNKNOWN_PEAK)
+
+    def _load(self, facts: ModelFacts) -> float:
+        return 2 * (facts.parameters or UNKNOWN_PARAMETERS) / LOAD_RATE
+
+
+def measured_by(folder: Path, models: Sequence[ModelFacts]) -> dict[str, Measured]:
+    """Return what the probe in a folder found, by the models' names; nothing of those that failed.
+
+    Args:
+        folder: of the probe's sweep.
+        models: in the order of its variants.
+    """
+    record = _record(folder)
+    jobs = {job.id: job for job in record.jobs if job.state == "done"} if record is not None else {}
+    found = {}
+    for number, facts in enumerate(models, start=1):
+        train, loss = jobs.get(f"train/m{number}"), jobs.get(f"evaluate/m{number}/final/loss")
+        result = read_result(folder / "variants" / f"m{number}")
+        if train is not None and loss is not None and result.seconds and result.steps:
+            start = max(0.0, train.seconds - result.seconds)
+            found[facts.name] = Measured(start, result.seconds / result.steps, loss.seconds)
+    return found
+
+
+def spent_hours(folders: Sequence[Path], machine: Machine) -> float:
+    """Return the device-hours that sweeps have taken so far: of GPUs, or of this machine where there is none."""
+    return sum(hours_of(record, machine) for folder in folders if (record := _record(folder)) is not None)
+
+
+def hours_of(record: SweepRecord, machine: Machine, jobs: Sequence[str] | None = None) -> float:
+    """Return the device-hours of a sweep's jobs; of some of them where they are named."""
+    total = 0.0
+    for job in record.jobs:
+        if jobs is not None and job.id not in jobs:
+            continue
+        cores = sum(int(one.removeprefix("cores ")) for one in job.devices if one.startswith("cores "))
+        total += job.gpu_seconds if machine.on_gpus else job.seconds * min(cores, machine.cores) / machine.cores
+    return total / 3600
+
+
+def trials_of(plan: SweepPlan, decider: str | None) -> int:
+    """Return the trials of the evaluator that decides, as far as it is known before it is asked."""
+    if decider is None:
+        return 0
+    job = next(job for job in plan.jobs if job.evaluator == decider and job.variant != BASE)
+    assert job.evaluation is not None
+    asked = job.evaluation
+    tasks = Path(asked.task) / TASKS if Path(asked.task).is_dir() else Path(asked.task)
+    known = UNKNOWN_TASKS
+    if tasks.suffix == ".jsonl" and tasks.is_file():
+        known = len(tasks.read_bytes().splitlines())
+    return asked.trials * min(known, asked.limit or known, len(asked.task_ids) or known)
+
+
+def _record(folder: Path) -> SweepRecord | None:
+    try:
+        return read_record(folder)
+    except UserError:
+        return None

@@ -1,0 +1,194 @@
+"""What a plan trains and scores, as sweeps: the probe, the candidates, the final run beside the untrained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent_sft.config.planning import PlanConfig
+from agent_sft.config.sweep import EvaluatorConfig, SweepConfig, VariantConfig
+from agent_sft.planning.folder import PlanFolder
+from agent_sft.planning.grid import names_batch, options_for, shared_out
+from agent_sft.planning.inspection import CHOOSING, JUDGING, SEARCH, TRAINING
+from agent_sft.report.plan.record import Candidate, ModelFacts
+from agent_sft.runs.devices import visible_gpus
+from agent_sft.sweep.graph import SweepPlan
+from agent_sft.sweep.plan import build_plan
+from agent_sft.sweep.resources import resources_of
+
+LOSS, DRAFTED = "loss", "drafted"
+"""Names of evaluators: the held-out loss, which every model has, and the one made of the data."""
+FINAL, BASE = "final", "untrained"
+PROBE_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a plan uses the machine."""
+
+    gpus: int
+    cores: int
+    train: int
+    """GPUs of a candidate's training; processors where there is no GPU."""
+    at_once: int
+    """Candidates that are trained at the same time."""
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether GPUs are what counts."""
+        return self.gpus > 0
+
+    @property
+    def processes(self) -> int:
+        """Of a candidate's training."""
+        return self.train if self.on_gpus else 1
+
+    @property
+    def words(self) -> str:
+        """What there is, for people."""
+        if self.on_gpus:
+            names = sorted({gpu.name for gpu in visible_gpus()})
+            return f"{self.gpus} × {', '.join(names)}"
+        return f"{self.cores} processors, no GPU"
+
+
+def machine_for(config: PlanConfig, candidates: int, *, fewest_gpus: int = 1) -> Machine:
+    """Return how candidates share the machine: as many side by side as there may be and is room for.
+
+    Args:
+        config: the plan.
+        candidates: how many there are.
+        fewest_gpus: that a candidate's training needs for its memory.
+
+    Raises:
+        UserError: more is wanted than there is.
+    """
+    resources = resources_of(config.resources, "the plan")
+    side_by_side = min(candidates, config.max_parallel, config.resources.jobs or candidates)
+    if resources.gpus:
+        train = config.resources.gpus_per_train or min(fewest_gpus, len(resources.gpus))
+        return Machine(
+            len(resources.gpus), resources.cores, train, max(1, min(side_by_side, len(resources.gpus) // train))
+        )
+    train = config.resources.cores_per_train or max(1, resources.cores // side_by_side)
+    return Machine(0, resources.cores, train, max(1, min(side_by_side, resources.cores // train)))
+
+
+class Sweeps:
+    """Makes the sweeps of a plan."""
+
+    def __init__(self, config: PlanConfig, folder: PlanFolder, models: Sequence[ModelFacts], machine: Machine) -> None:
+        """Make one for a plan whose models were looked at."""
+        self._config, self._folder, self._machine = config, folder, machine
+        self._models = {facts.name: facts for facts in models}
+
+    def candidates(self, candidates: Sequence[Candidate]) -> SweepPlan:
+        """Return the sweep of the candidates, scored on the conversations that choose."""
+        variants = [VariantConfig(name=one.name, sft=self._options(one, self._machine.processes)) for one in candidates]
+        return self._plan(
+            self._folder.candidates, "candidates", SEARCH, variants, self._evaluators(CHOOSING), search=True
+        )
+
+    def probe(self, candidates: Sequence[Candidate]) -> SweepPlan:
+        """Return the sweep that trains each model for a few steps, with the largest rank, and scores it."""
+        variants: list[VariantConfig] = []
+        for name in self._models:
+            one = max((one for one in candidates if one.model == name), key=lambda one: one.rank or 0)
+            options = {**self._options(one, self._machine.processes), "steps": PROBE_STEPS}
+            variants.append(VariantConfig(name=f"m{len(variants) + 1}", sft=options))
+        return self._plan(self._folder.probe, "probe", SEARCH, variants, self._evaluators(CHOOSING)[:1], search=True)
+
+    def final(self, winner: Candidate, epochs: float, *, train: bool, score: bool = True) -> SweepPlan:
+        """Return the sweep of the final model and the untrained one, scored on the conversations that judge.
+
+        Args:
+            winner: whose settings are taken.
+            epochs: passes over all training data.
+            train: whether to train it; else the winner itself is scored.
+            score: whether to score at all.
+        """
+        facts = self._models[winner.model]
+        evaluators = self._evaluators(JUDGING, facts.template) if score else []
+        base = VariantConfig(name=BASE, model=facts.model)
+        if not train:
+            made = VariantConfig(name=FINAL, model=str(self.model_of(winner)))
+            return self._plan(self._folder.final, "final", TRAINING, [base, made], evaluators, search=False)
+        processes = self._final_processes(winner)
+        made = VariantConfig(name=FINAL, sft=self._options(winner, processes, epochs=epochs))
+        variants = [base, made] if score else [made]
+        return self._plan(
+            self._folder.final, "final", TRAINING, variants, evaluators, search=False, processes=processes
+        )
+
+    def model_of(self, candidate: Candidate) -> Path:
+        """Return the folder of a candidate's model."""
+        return self._folder.candidates / "variants" / candidate.name
+
+    @property
+    def decider(self) -> str | None:
+        """The name of the evaluator that decides; None where the loss does."""
+        return None if self._config.way == "loss" else self._evaluators(CHOOSING)[1].name
+
+    def _final_processes(self, winner: Candidate) -> int:
+        """Return the processes of the final training: all GPUs, as far as the batch stays what it was tried with."""
+        if not self._machine.on_gpus:
+            return 1
+        if names_batch(self._config):
+            return self._machine.processes
+        most = self._config.resources.gpus_per_train or self._machine.gpus
+        return shared_out(winner.batch, 1, most)[0]
+
+    def _options(self, one: Candidate, processes: int, epochs: float | None = None) -> dict[str, Any]:
+        facts = self._models[one.model]
+        options = options_for(self._config, facts.model, facts.template)
+        if not names_batch(self._config):
+            # The batch is the same however many devices there are: the rate was chosen for it.
+            options |= {"batch_size": 1, "grad_accum": shared_out(one.batch, 1, processes)[1]}
+        if one.rank is not None:
+            options["lora_rank"] = one.rank
+        return {**options, "lr": one.rate, "epochs": epochs or one.epochs, "nproc_per_node": processes}
+
+    def _evaluators(self, part: str, template: str | None = None) -> list[EvaluatorConfig]:
+        cutoff = {name: self._config.sft[name] for name in ("cutoff_len",) if name in self._config.sft}
+        params = {**cutoff, **({"template": template} if template is not None else {})}
+        loss = {"evaluator": "loss", "task": str(self._folder.part(part)), "params": params}
+        found = [EvaluatorConfig(name=LOSS, **loss)]
+        if self._config.way == "drafted":
+            task = {"evaluator": "tasks", "task": str(self._folder.evaluator(part))}
+            found.append(EvaluatorConfig(name=DRAFTED, **task))
+        elif self._config.evaluator is not None:
+            found.append(EvaluatorConfig.model_validate({"name": "evaluator", **self._config.evaluator}))
+        return found
+
+    def _plan(
+        self,
+        out: Path,
+        name: str,
+        part: str,
+        variants: list[VariantConfig],
+        evaluators: list[EvaluatorConfig],
+        *,
+        search: bool,
+        processes: int | None = None,
+    ) -> SweepPlan:
+        own, given = self._machine, self._config.resources
+        if search:
+            shares: dict[str, Any] = {"gpus_per_train": own.train} if own.on_gpus else {"cores_per_train": own.train}
+            shares["jobs"] = min(given.jobs or self._config.max_parallel, self._config.max_parallel)
+        else:
+            shares = {"gpus_per_train": processes} if own.on_gpus and processes else {}
+        config = SweepConfig(
+            name=f"{self._config.name}-{name}",
+            out=out,
+            sft={"input": (str(self._folder.part(part)),), "dataset_name": part},
+            variants=tuple(variants),
+            seeds=(self._config.seed,),
+            evaluators=tuple(evaluators),
+            serve=self._config.serve,
+            resources=given.model_copy(update=shares),
+            keep="last",
+            gpu_price=self._config.gpu_price,
+        )
+        return build_plan(config)
