@@ -1,8 +1,8 @@
 """What a plan takes: by formula first, by what twenty steps took once they were measured.
 
-A token of training takes 6 operations for each parameter, about 4 where an adapter is trained, and as many for each of
-layers · width · length of the attention (Kaplan et al. 2020, section 2.1); a token of evaluation takes 2. GPUs do a part
-of what their makers promise.
+A token of training takes 6 operations for each parameter, about 4 where an adapter is trained, and as many for each
+of layers · width · length of the attention (Kaplan et al. 2020, section 2.1); a token of evaluation takes 2. GPUs do a
+part of what their makers promise.
 """
 
 from __future__ import annotations
