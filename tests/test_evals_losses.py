@@ -18,7 +18,8 @@ def test_a_lower_loss_everywhere_is_better() -> None:
     table = loss_table({"base": losses(base), "good": losses([value - 0.1 for value in base])})
     (found,) = compare_losses(table, "base")
     assert table.unit == PER_TOKEN
-    assert (found.verdict, found.value) == ("better", pytest.approx(-0.1))
+    assert found.verdict == "better"
+    assert found.value == pytest.approx(-0.1)
     assert found.p == pytest.approx(2 / 2**8, rel=0.2), "the sign-flip test has 256 orders"
     assert found.gained == [str(n) for n in range(1, 9)]
 

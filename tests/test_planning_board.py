@@ -13,7 +13,7 @@ from agent_sft.evals.results import RESULTS, write_evaluation
 from agent_sft.planning.board import check_promotable, judgement, scoreboard
 from agent_sft.planning.sweeps import BASE, FINAL, Machine
 from agent_sft.report.plan.record import Candidate, Scoreboard
-from agent_sft.report.sweep.record import EvaluationRecord, JobRecord, SweepRecord, VariantRecord
+from agent_sft.report.sweep.record import EvaluationRecord, JobRecord, State, SweepRecord, VariantRecord
 from tests.evaluations import evaluation, trial, written
 
 MACHINE = Machine(gpus=0, cores=2, train=1, at_once=2)
@@ -31,7 +31,7 @@ class Board:
     def add(self, name: str, failed: str | None = None) -> None:
         """Add a variant: trained, and scored by each evaluator; or failed in its training."""
         train = f"train/{name}"
-        state = "failed" if failed else "done"
+        state: State = "failed" if failed else "done"
         self.jobs.append(
             JobRecord(id=train, kind="train", state=state, seconds=1800, devices=["cores 1"], reason=failed)
         )
@@ -41,8 +41,11 @@ class Board:
             self.jobs.append(JobRecord(id=job, kind="evaluate", state="skipped" if failed else "done"))
             place = f"evaluations/{name}/final/{evaluator}"
             found.append(EvaluationRecord(job=job, checkpoint="final", step=9, evaluator=evaluator, folder=place))
-        fields = {"name": name, "group": name, "value": None, "seed": 42, "run": None, "model": name}
-        self.variants.append(VariantRecord(**fields, train_job=train, evaluations=found))
+        self.variants.append(
+            VariantRecord(
+                name=name, group=name, value=None, seed=42, run=None, model=name, train_job=train, evaluations=found
+            )
+        )
         number = len(self.candidates) + 1
         self.candidates.append(
             Candidate(number=number, name=name, model="m", rank=8 * number, rate=1e-4, epochs=1, batch=4, steps=9)
