@@ -42,6 +42,7 @@ LONGEST = (
     "test_sft.py",
     "test_distributed.py",
     "test_deployments.py",
+    "test_planning_phases.py",
     "test_serving_kills.py",
     "test_benchmarks.py",
     "test_interruptions.py",

@@ -83,7 +83,7 @@ class CostModel:
         """
         known = self.measured.get(one.model)
         if known is not None:
-            # Steps of the probe were made on a candidate's share; more devices make them shorter, up to as many times.
+            # Steps of the probe were made on a candidate's share; with more GPUs they are as many times shorter.
             return known.start + steps * known.step * self.machine.train / devices
         facts = self._facts(one.model)
         tokens = one.batch * facts.tokens / max(1, facts.examples)

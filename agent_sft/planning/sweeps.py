@@ -178,7 +178,8 @@ class Sweeps:
             shares: dict[str, Any] = {"gpus_per_train": own.train} if own.on_gpus else {"cores_per_train": own.train}
             shares["jobs"] = min(given.jobs or self._config.max_parallel, self._config.max_parallel)
         else:
-            shares = {"gpus_per_train": processes} if own.on_gpus and processes else {}
+            # Small models gain little from more processors: the share is the one that was measured.
+            shares = {"gpus_per_train": processes} if own.on_gpus and processes else {"cores_per_train": own.train}
         config = SweepConfig(
             name=f"{self._config.name}-{name}",
             out=out,
