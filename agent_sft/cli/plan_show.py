@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +65,8 @@ class Question:
         """Return whether the plan is approved."""
         if not _can_be_asked():
             return None
-        return click.confirm("Go on with this plan?", default=False)
+        with _interruptible():
+            return click.confirm("Go on with this plan?", default=False)
 
     def promotion(self, board: Scoreboard) -> int | bool | None:
         """Return the candidate that goes on; False for none."""
@@ -70,7 +74,8 @@ class Question:
             return None
         numbers = [str(line.candidate.number) for line in board.lines if line.state == "done"]
         text = f"Promote candidate {board.winner}? y, n, or another's number"
-        answer = click.prompt(text, type=click.Choice(["y", "n", *numbers]), show_choices=False)
+        with _interruptible():
+            answer = click.prompt(text, type=click.Choice(["y", "n", *numbers]), show_choices=False)
         return answer == "y" if answer in ("y", "n") else int(answer)
 
 
@@ -109,6 +114,16 @@ def ended(folder: PlanFolder) -> list[str]:
     lines = [*judged.sentences, f"model: {judged.model}"] if judged is not None else []
     lines += [f"report: {folder.path / 'final_report.html'}, final_report.md"]
     return [*lines, *(["", *deployed.lines] if deployed is not None else [])]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a question at once: nothing runs that would have to be brought to a good end."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _can_be_asked() -> bool:

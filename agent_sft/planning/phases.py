@@ -235,7 +235,9 @@ class _Driver:
                     "waiting for approval", f"approve it with `{how}`; the plan is in {self._folder.path}/plan.md"
                 )
             if not answer:
-                raise Halt("refused", "the plan was refused; the same command with other options makes another one")
+                raise Halt(
+                    "refused", "the plan was refused; the same command asks again, other options make another plan"
+                )
         approve(self._folder, "plan", plan.fingerprint, by)
 
     def _searched(self, proposal: Proposal, plan: PlanRecord) -> Scoreboard:
