@@ -10,7 +10,8 @@ import pytest
 
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.results import RESULTS, write_evaluation
-from agent_sft.planning.board import check_promotable, judgement, scoreboard
+from agent_sft.planning.board import check_promotable, judgement, ranking, scoreboard
+from agent_sft.planning.halving import Rung
 from agent_sft.planning.sweeps import BASE, FINAL, Machine
 from agent_sft.report.plan.record import Candidate, Scoreboard
 from agent_sft.report.sweep.record import EvaluationRecord, JobRecord, State, SweepRecord, VariantRecord
@@ -28,8 +29,8 @@ class Board:
         self.variants: list[VariantRecord] = []
         self.candidates: list[Candidate] = []
 
-    def add(self, name: str, failed: str | None = None) -> None:
-        """Add a variant: trained, and scored by each evaluator; or failed in its training."""
+    def add(self, name: str, failed: str | None = None, at: str = "final") -> None:
+        """Add a variant: trained, and scored by each evaluator at a checkpoint; or failed in its training."""
         train = f"train/{name}"
         state: State = "failed" if failed else "done"
         self.jobs.append(
@@ -37,10 +38,10 @@ class Board:
         )
         found = []
         for evaluator in self.evaluators:
-            job = f"evaluate/{name}/final/{evaluator}"
+            job = f"evaluate/{name}/{at}/{evaluator}"
             self.jobs.append(JobRecord(id=job, kind="evaluate", state="skipped" if failed else "done"))
-            place = f"evaluations/{name}/final/{evaluator}"
-            found.append(EvaluationRecord(job=job, checkpoint="final", step=9, evaluator=evaluator, folder=place))
+            place = f"evaluations/{name}/{at}/{evaluator}"
+            found.append(EvaluationRecord(job=job, checkpoint=at, step=9, evaluator=evaluator, folder=place))
         self.variants.append(
             VariantRecord(
                 name=name, group=name, value=None, seed=42, run=None, model=name, train_job=train, evaluations=found
@@ -51,8 +52,8 @@ class Board:
             Candidate(number=number, name=name, model="m", rank=8 * number, rate=1e-4, epochs=1, batch=4, steps=9)
         )
 
-    def losses(self, name: str, values: list[float]) -> None:
-        place = self.folder / "evaluations" / name / "final" / "loss"
+    def losses(self, name: str, values: list[float], at: str = "final") -> None:
+        place = self.folder / "evaluations" / name / at / "loss"
         write_evaluation(place, evaluation(evaluator="loss", tasks=["held"], trials=1))
         count = len(values)
         detail = {"loss": sum(values) / count, "losses": values, "tokens": [9] * count, "characters": [30] * count}
@@ -157,3 +158,29 @@ def test_the_final_model_is_held_against_the_untrained_one(tmp_path: Path) -> No
     board.losses(FINAL, around(3.0, 2))
     same = judgement(board.record, board.folder, board.candidates[1], None, trained=True, model=tmp_path)
     assert same.sentences[0].startswith("Whether training changed the held-out loss cannot be told")
+
+
+def test_those_that_were_stopped_are_compared_with_the_winner_at_their_step(tmp_path: Path) -> None:
+    board = Board(tmp_path, "loss")
+    for name in ("a", "b", "c"):
+        board.add(name, at="final" if name == "b" else "step-3")
+    for number, (name, mean) in enumerate((("a", 2.5), ("b", 2.0), ("c", 2.001))):
+        board.losses(name, around(mean, number), at="step-3")
+    board.losses("b", around(1.0, 9))
+    assert ranking(board.record, tmp_path, board.candidates[::2], None) == ["c", "a"]
+    rung = Rung(1 / 3, 3)
+    made = scoreboard(board.record, tmp_path, board.candidates, None, MACHINE, {"a": rung, "c": rung})
+    assert made.winner == 2
+    assert [(line.state, line.steps, line.against) for line in made.lines] == [
+        ("stopped", 3, "worse"),
+        ("done", 9, "the best"),
+        ("stopped", 3, "a tie"),
+    ]
+    assert made.lines[0].difference == pytest.approx(0.5, abs=0.1), "at step 3, not at the end"
+    assert made.sentences == [
+        f"Candidate 2 is the one that is left (held-out loss {made.lines[1].loss:.4f} nats per token on 20 "
+        "conversations); 2 were stopped: 15 of 27 training steps were made, 56%. A tie: it could not be told from 3 "
+        "when those were stopped."
+    ]
+    with pytest.raises(UserError, match="candidate 1 was stopped at step 3 of 9"):
+        check_promotable(made, 1)

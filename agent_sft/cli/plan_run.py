@@ -15,7 +15,7 @@ from agent_sft.cli.sweep_run import SWEEP_OPTIONS
 
 _OWN = (
     *("models", "template", "ranks", "rates", "epochs", "seed", "eval_data", "group_by", "search_rows", "draft"),
-    *("max_parallel", "skip_final", "deploy", "probe", "gpu_price", "budget"),
+    *("search", "max_parallel", "skip_final", "deploy", "probe", "gpu_price", "budget"),
 )
 _EVALUATOR = ("domain", "evaluator", "task", "trials", "limit", "user_model", "temperature", "tau2_dir")
 _RESOURCES = ("jobs", "gpus", "gpus_per_train", "gpus_per_serve", "cores_per_train", "cores_per_serve")
@@ -39,6 +39,11 @@ _RESOURCES = ("jobs", "gpus", "gpus_per_train", "gpus_per_serve", "cores_per_tra
 @click.option("--eval-data", metavar="DATA", help="Conversations to choose and judge by.  [default: held out of DATA]")
 @click.option("--group-by", metavar="PLACE", help="What names a row's group, such as metadata.task_id.")
 @click.option("--search-rows", type=int, help="Candidates are tried on so many conversations.  [default: 1000]")
+@click.option(
+    "--search",
+    type=click.Choice(["grid", "asha"]),
+    help="Train every candidate to its end, or stop those that fall behind.  [default: grid]",
+)
 @click.option("--draft", is_flag=True, help="Judge by an evaluator that is made of the data.")
 @click.option("--max-parallel", type=int, help="Candidates at the same time.  [default: 6]")
 @click.option("--skip-final", is_flag=True, help="Deploy the winning candidate without training it on all data.")
@@ -78,8 +83,9 @@ def _params(options: Sequence[Callable[[Any], Any]], wanted: Callable[[str], boo
 def _taken_from_runs(name: str) -> bool:
     """Tell whether an option of a run is taken as it is."""
     decided = ("dataset", "output_dir", "dataset_name", "lr", "lora_rank", "eval_dataset", "val_size", "data_from")
-    machines = ("nnodes", "node_rank", "master_addr", "master_port", "nproc_per_node", "checkpoint_interval", "steps")
-    return name not in (*_OWN, *decided, *machines, "model")
+    machines = ("nnodes", "node_rank", "master_addr", "master_port", "nproc_per_node")
+    steps = ("steps", "checkpoint_interval", "pause_at")
+    return name not in (*_OWN, *decided, *machines, *steps, "model")
 
 
 command.params += _params(SWEEP_OPTIONS, lambda name: name in (*_EVALUATOR, *_RESOURCES))

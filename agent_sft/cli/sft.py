@@ -63,6 +63,8 @@ def summary(outcome: SFTOutcome) -> list[str]:
     """Return what to show when a run is finished: its figures, and what can be done with the model."""
     result, plan = outcome.result, outcome.plan
     where = plan.output_dir
+    if outcome.paused is not None:
+        return [f"stopped at step {outcome.paused}, as --pause-at asks; without it, the same command goes on: {where}"]
     if not outcome.ran:
         return [
             f"finished already ({result.steps} steps): {where}",

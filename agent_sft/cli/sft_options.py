@@ -95,6 +95,7 @@ SFT_OPTIONS = (
     ),
     click.option("--benchmark-every", type=int, help="Score them every N optimizer steps while it trains."),
     click.option("--best-by", metavar="METRIC", help="Take the checkpoint that is best by a benchmark, or eval_loss."),
+    click.option("--pause-at", type=int, help="Stop after N optimizer steps; without it, the same command goes on."),
     click.option("--nproc-per-node", type=int, help="Processes on this machine.  [default: one for each GPU]"),
     click.option("--nnodes", type=int, help="Machines that train together.  [default: 1]"),
     click.option("--node-rank", type=int, help="Number of this machine, from 0.  [default: 0]"),

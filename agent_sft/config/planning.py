@@ -19,7 +19,7 @@ of the data."""
 
 DECIDED = (
     *("input", "dataset", "output_dir", "dataset_name", "model", "template", "lr", "lora_rank", "epochs", "seed"),
-    *("eval_dataset", "val_size", "checkpoint_interval", "data_from", "nnodes", "node_rank", "master_addr"),
+    *("eval_dataset", "val_size", "checkpoint_interval", "pause_at", "data_from", "nnodes", "node_rank", "master_addr"),
     *("master_port", "nproc_per_node", "steps", "dry_run", "fresh", "given"),
 )
 """Options of a run that a plan decides itself, or has options of its own for."""
@@ -76,6 +76,9 @@ class PlanConfig(BaseModel):
 
     draft: bool = False
     """Make an evaluator of the data, as `agent-sft eval draft` does."""
+
+    search: Literal["grid", "asha"] = "grid"
+    """Train every candidate to its end, or stop those that fall behind."""
 
     max_parallel: int = Field(6, gt=0)
     """Candidates at the same time."""

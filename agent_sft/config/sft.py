@@ -136,6 +136,10 @@ class SFTConfig(BaseModel):
     callbacks: tuple[CallbackConfig, ...] = ()
     """What watches the training; without any, benchmarks are logged by `local_logger`."""
 
+    pause_at: int | None = Field(None, gt=0)
+    """Stop after this optimizer step, with a checkpoint from which a later run goes on; what is trained stays the
+    same, its learning-rate schedule too."""
+
     nproc_per_node: int | None = Field(None, gt=0)
     """Processes on this machine; one for each visible GPU when not given."""
 

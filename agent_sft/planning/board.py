@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from agent_sft.engines.llamafactory.results import read_result
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.comparison import Difference, compare
@@ -15,6 +17,7 @@ from agent_sft.evals.outcomes import FIRST, SCORE, is_partial
 from agent_sft.evals.results import read_results
 from agent_sft.evals.statistics import summarise
 from agent_sft.planning.costs import hours_of
+from agent_sft.planning.halving import Rung
 from agent_sft.planning.sweeps import BASE, FINAL, LOSS, Machine
 from agent_sft.report.numbers import counted, p_value, places_for, signed
 from agent_sft.report.plan.record import Candidate, Judged, Judgement, Line, Scoreboard
@@ -37,9 +40,14 @@ class _Found:
 
 
 def scoreboard(
-    record: SweepRecord, folder: Path, candidates: Sequence[Candidate], decider: str | None, machine: Machine
+    record: SweepRecord,
+    folder: Path,
+    candidates: Sequence[Candidate],
+    decider: str | None,
+    machine: Machine,
+    stopped: Mapping[str, Rung] | None = None,
 ) -> Scoreboard:
-    """Compare candidates.
+    """Compare candidates: those that were trained to their end with each other, the others with the winner's rung.
 
     Args:
         record: of their sweep.
@@ -47,10 +55,12 @@ def scoreboard(
         candidates: in their order.
         decider: the name of the evaluator that decides; None for the loss.
         machine: by whose shares hours are counted.
+        stopped: where those were stopped that fell behind, by their names.
 
     Raises:
         WorkFailed: none of them could be trained and scored.
     """
+    stopped = stopped or {}
     variants = {one.name: one for one in record.variants}
     folders = {
         one.name: places
@@ -66,9 +76,22 @@ def scoreboard(
         )
     # Of two that are the same, the smaller adapter comes first.
     by_size = sorted(folders, key=lambda name: next(one.rank or 0 for one in candidates if one.name == name))
-    found = _compared({name: folders[name] for name in by_size}, decider)
-    lines = [_line(one, found, record, variants[one.name], reasons[one.name], machine) for one in candidates]
+    found = _compared({name: folders[name] for name in by_size if name not in stopped}, decider)
     winner = next(one for one in candidates if one.name == found.best)
+    at_rung = {
+        rung: _at_rung(rung, winner, {name: folders[name] for name in folders if stopped.get(name) == rung}, decider)
+        for rung in set(stopped.values())
+    }
+    lines = []
+    for one in candidates:
+        rung = stopped.get(one.name)
+        told = at_rung[rung] if rung is not None else found
+        line = _line(one, told, record, variants[one.name], reasons[one.name], machine)
+        if rung is not None and line.state == "done":
+            step = rung.step(one) or one.steps
+            why = f"stopped at step {step:,} of {one.steps:,}; compared at that step"
+            line = msgspec.structs.replace(line, state="stopped", reason=why, steps=step)
+        lines.append(line)
     ties = [line.candidate for line in lines if line.against == "a tie"]
     return Scoreboard(
         measure=found.measure,
@@ -79,6 +102,24 @@ def scoreboard(
         sentences=_said_of_candidates(found, winner, ties, lines),
         lines=lines,
     )
+
+
+def ranking(record: SweepRecord, folder: Path, candidates: Sequence[Candidate], decider: str | None) -> list[str]:
+    """Return the names of the candidates that were scored, the best first.
+
+    Args:
+        record: of their sweep, as far as it has gone.
+        folder: of it.
+        candidates: those to rank.
+        decider: the name of the evaluator that decides; None for the loss.
+    """
+    variants = {one.name: one for one in record.variants}
+    places = {one.name: _finished(record, folder, variants[one.name], decider) for one in candidates}
+    there = {name: place for name, place in places.items() if place is not None}
+    if not there:
+        return []
+    found = _compared(there, decider)
+    return sorted(there, key=lambda name: (-found.scores.get(name, 0.0), found.losses[name]))
 
 
 def judgement(
@@ -157,6 +198,14 @@ def _compared(folders: Mapping[str, Mapping[str, Path]], decider: str | None, be
     return _Found(measure, table.unit, tasks, means, scores, ends, best, differences)
 
 
+def _at_rung(rung: Rung, winner: Candidate, folders: dict[str, dict[str, Path]], decider: str | None) -> _Found:
+    """Compare those that were stopped at a rung with the winner as it was there."""
+    own = next(iter(folders.values()), {})
+    # evaluations/CANDIDATE/step-N/EVALUATOR
+    place = {name: path.parents[2] / winner.name / f"step-{rung.step(winner)}" / name for name, path in own.items()}
+    return _compared({winner.name: place, **folders}, decider, best=winner.name)
+
+
 def _finished(record: SweepRecord, folder: Path, variant: VariantRecord, decider: str | None) -> dict[str, Path] | None:
     """Return the evaluations of a variant by evaluator; None where one that is needed did not end."""
     states = {job.id: job.state for job in record.jobs}
@@ -200,6 +249,7 @@ def _line(
         p=difference.p_corrected if difference else None,
         seconds=sum(job.seconds for job in record.jobs if job.id in own),
         device_hours=hours_of(record, machine, own),
+        steps=one.steps if scored else 0,
     )
 
 
@@ -209,7 +259,10 @@ def _said_of_candidates(found: _Found, winner: Candidate, ties: list[Candidate],
     what = f"held-out loss {value:.4f} {found.unit}" if found.measure == LOSS else f"{found.measure} {value:.2f}"
     sample = counted(found.samples, "conversation" if found.measure == LOSS else "task")
     others = [one for one in found.differences.values() if one.verdict != "cannot tell"]
-    if not found.differences:
+    stopped = [line for line in lines if line.state == "stopped"]
+    if stopped:
+        sentences.append(_said_of_stopped(winner, what, sample, stopped, lines))
+    elif not found.differences:
         sentences.append(f"Candidate {winner.number} is the only one that was scored: {what} on {sample}.")
     elif ties:
         names = ", ".join(str(one.number) for one in ties)
@@ -222,12 +275,23 @@ def _said_of_candidates(found: _Found, winner: Candidate, ties: list[Candidate],
             sentences.append(f"{counted(len(others), 'candidate')} {'is' if len(others) == 1 else 'are'} worse.")
     else:
         sentences.append(f"Candidate {winner.number} is the best ({what} on {sample}), and told from all others.")
-    failed = [line.candidate.number for line in lines if line.state != "done"]
+    failed = [line.candidate.number for line in lines if line.state == "failed"]
     if failed:
         names = ", ".join(map(str, failed))
         sentences.append(f"Candidate {names} failed and does not count." if len(failed) == 1
                          else f"Candidates {names} failed and do not count.")  # fmt: skip
     return sentences
+
+
+def _said_of_stopped(winner: Candidate, what: str, sample: str, stopped: list[Line], lines: list[Line]) -> str:
+    """Say who is left where others were stopped, which of those were close, and what that saved."""
+    close = [str(line.candidate.number) for line in stopped if line.against == "a tie"]
+    ended = [line for line in lines if line.state == "done"]
+    made, all_steps = sum(line.steps for line in lines), sum(line.candidate.steps for line in lines)
+    left = "is the one that is left" if len(ended) == 1 else f"is the best of {len(ended)} that are left"
+    tie = f" A tie: it could not be told from {', '.join(close)} when those were stopped." if close else ""
+    saved = f"{made:,} of {all_steps:,} training steps were made, {made / max(1, all_steps):.0%}"
+    return f"Candidate {winner.number} {left} ({what} on {sample}); {len(stopped)} were stopped: {saved}.{tie}"
 
 
 def _said_of_final(found: _Found) -> str:
@@ -274,4 +338,5 @@ def check_promotable(board: Scoreboard, number: int) -> None:
     if line is None:
         raise UserError(f"there is no candidate {number}", where="--candidate", fix=f"choose from {there}")
     if line.state != "done":
-        raise UserError(f"candidate {number} failed: {line.reason}", where="--candidate", fix=f"choose from {there}")
+        what = "was" if line.state == "stopped" else "failed:"
+        raise UserError(f"candidate {number} {what} {line.reason}", where="--candidate", fix=f"choose from {there}")

@@ -16,6 +16,7 @@ from agent_sft.engines.llamafactory.shape import ModelShape, model_shape
 from agent_sft.errors import UserError
 from agent_sft.evals.tasks import TASKS
 from agent_sft.planning.grid import steps_of
+from agent_sft.planning.halving import Rung
 from agent_sft.planning.inspection import CHOOSING, JUDGING, TRAINING
 from agent_sft.planning.sweeps import BASE, Machine
 from agent_sft.report.plan.record import Candidate, Cost, Inspection, ModelFacts
@@ -137,6 +138,28 @@ class CostModel:
         trained = sum(job.kind == "train" for job in plan.jobs)
         scored = len(plan.jobs) - trained
         return Cost(phase=phase, seconds=wall, device_hours=hours, detail=f"{trained} trained, {scored} evaluations")
+
+    def halved(self, whole: Cost, candidates: Sequence[Candidate], rungs: Sequence[Rung]) -> Cost:
+        """Return what a search takes that stops those which fall behind, by what it takes to train all to their end.
+
+        Every rung begins its trainings, and its evaluations, anew.
+        """
+        one = candidates[0]
+        devices = self.machine.train
+        seconds, done = 0.0, 0.0
+        for rung in rungs:
+            steps = round(((rung.share or 1.0) - done) * one.steps)
+            seconds += rung.candidates * (self.training(one, steps, devices) + self.loss(one.model, CHOOSING))
+            done = rung.share or 1.0
+        full = len(candidates) * (self.training(one, one.steps, devices) + self.loss(one.model, CHOOSING))
+        share = seconds / full
+        trained = " + ".join(str(rung.candidates) for rung in rungs)
+        return Cost(
+            phase=whole.phase,
+            seconds=whole.seconds * share,
+            device_hours=whole.device_hours * share,
+            detail=f"{trained} trained; to their end all would take {1 / share:.1f} times as long",
+        )
 
     def _share(self, job: Job) -> float:
         return job.slots.gpus if self.machine.on_gpus else job.slots.cores / self.machine.cores

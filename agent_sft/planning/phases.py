@@ -16,10 +16,11 @@ from agent_sft.config.planning import PlanConfig
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import digest_value, read_json, write_json
 from agent_sft.planning.approving import Asker, By, approve, read_approval
-from agent_sft.planning.board import check_promotable, judgement, scoreboard
+from agent_sft.planning.board import check_promotable, judgement, ranking, scoreboard
 from agent_sft.planning.costs import measured_by, spent_hours
 from agent_sft.planning.deploying import deploy
 from agent_sft.planning.folder import BUSY, LOCK, PlanFolder
+from agent_sft.planning.halving import Rung, rungs_of
 from agent_sft.planning.inspection import Inspector
 from agent_sft.planning.models import look_at_models
 from agent_sft.planning.outcome import Halt, Outcome
@@ -247,10 +248,9 @@ class _Driver:
         stage = Stage("candidates", {"plan": plan.fingerprint})
 
         def make() -> tuple[list[Path], dict[str, Any]]:
-            sweep = proposal.sweeps.candidates(proposal.candidates)
-            record = self._sweep(proposal, sweep, SEARCHING)
+            record, stopped = self._all_candidates(proposal)
             board = scoreboard(
-                record, folder.candidates, proposal.candidates, proposal.sweeps.decider, proposal.machine
+                record, folder.candidates, proposal.candidates, proposal.sweeps.decider, proposal.machine, stopped
             )
             return [write_record(folder.path, SCOREBOARD, board), write_scoreboard(folder, board, plan)], {}
 
@@ -259,6 +259,33 @@ class _Driver:
         board = read_record(folder.path, SCOREBOARD, Scoreboard)
         assert board is not None
         return board
+
+    def _all_candidates(self, proposal: Proposal) -> tuple[SweepRecord, dict[str, Rung]]:
+        """Train and score the candidates: all to their end, or rung by rung those that are among the best.
+
+        Returns:
+            The record of their sweep, and where candidates were stopped.
+        """
+        candidates, sweeps = proposal.candidates, proposal.sweeps
+        if self._config.search == "grid":
+            return self._sweep(proposal, sweeps.candidates(candidates), SEARCHING), {}
+        stopped: dict[str, Rung] = {}
+        rungs = rungs_of(candidates)
+        for number, rung in enumerate(rungs):
+            alive = [one for one in candidates if one.name not in stopped]
+            at = {one.name: stopped.get(one.name, rung).step(one) for one in candidates}
+            pauses = {name: step for name, step in at.items() if step is not None}
+            record = self._sweep(proposal, sweeps.candidates(candidates, pauses), SEARCHING)
+            if rung.share is None:
+                break
+            best = ranking(record, self._folder.candidates, alive, sweeps.decider)[: rungs[number + 1].candidates]
+            stopped |= {one.name: rung for one in alive if one.name not in best}
+            left = ", ".join(str(one.number) for one in alive if one.name in best)
+            self._shown.say(f"candidates: after {rung.share:.0%} of the steps {left or 'none'} of {len(alive)} go on")
+        return record, {name: rung for name, rung in stopped.items() if not self._failed(record, name)}
+
+    def _failed(self, record: SweepRecord, candidate: str) -> bool:
+        return any(job.id == f"train/{candidate}" and job.state == "failed" for job in record.jobs)
 
     def _promoted(self, proposal: Proposal, plan: PlanRecord, board: Scoreboard) -> Candidate:
         """Phase 4: wait for the second approval, of the candidate that goes on.

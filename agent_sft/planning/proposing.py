@@ -22,6 +22,7 @@ from agent_sft.planning.grid import (
     names_batch,
     settings_for,
 )
+from agent_sft.planning.halving import rungs_of
 from agent_sft.planning.inspection import CHOOSING, JUDGING, SEARCH, TRAINING
 from agent_sft.planning.sweeps import Machine, Sweeps, machine_for
 from agent_sft.report.numbers import counted
@@ -106,6 +107,7 @@ def record_of(proposal: Proposal, measured: dict[str, Measured]) -> PlanRecord:
         skip_final=config.skip_final,
         deploy=config.deploy,
         at_once=proposal.machine.at_once,
+        search=_search_words(proposal),
         costs=_costs(proposal, measured),
         measured=len(measured) == len(proposal.models),
         memory=[finding.message for finding in memory],
@@ -130,7 +132,8 @@ def _costs(proposal: Proposal, measured: dict[str, Measured]) -> list[Cost]:
     costs = []
     if config.probe and not measured:
         costs.append(model.sweep(sweeps.probe(candidates), probe_candidates(proposal), PROBE))
-    costs.append(model.sweep(sweeps.candidates(candidates), candidates, SEARCHING))
+    search = model.sweep(sweeps.candidates(candidates), candidates, SEARCHING)
+    costs.append(search if config.search == "grid" else model.halved(search, candidates, rungs_of(candidates)))
     # Which candidate wins is not known: the largest model, and the longest training, are reckoned with.
     last = max(candidates, key=lambda one: (_size(proposal, one), one.epochs))
     final = sweeps.final(last, proposal.final_epochs or last.epochs, train=not config.skip_final)
@@ -140,6 +143,14 @@ def _costs(proposal: Proposal, measured: dict[str, Measured]) -> list[Cost]:
         seconds = model.deployment(last.model)
         costs.append(Cost(phase=DEPLOYMENT, seconds=seconds, device_hours=seconds / 3600, detail="until it answers"))
     return costs
+
+
+def _search_words(proposal: Proposal) -> str:
+    if proposal.config.search == "grid":
+        return "each is trained to its end"
+    rungs = [(rung.candidates, rung.share) for rung in rungs_of(proposal.candidates)]
+    words = [f"{count} to {share:.0%} of the steps" if share else f"{count} to the end" for count, share in rungs]
+    return f"those that fall behind are stopped: {', '.join(words)}"
 
 
 def probe_candidates(proposal: Proposal) -> list[Candidate]:

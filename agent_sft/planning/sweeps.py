@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,9 +84,19 @@ class Sweeps:
         self._config, self._folder, self._machine = config, folder, machine
         self._models = {facts.name: facts for facts in models}
 
-    def candidates(self, candidates: Sequence[Candidate]) -> SweepPlan:
-        """Return the sweep of the candidates, scored on the conversations that choose."""
-        variants = [VariantConfig(name=one.name, sft=self._options(one, self._machine.processes)) for one in candidates]
+    def candidates(self, candidates: Sequence[Candidate], pauses: Mapping[str, int] | None = None) -> SweepPlan:
+        """Return the sweep of the candidates, scored on the conversations that choose.
+
+        Args:
+            candidates: all of them.
+            pauses: the step at which the training of some of them stops.
+        """
+        variants = []
+        for one in candidates:
+            options = self._options(one, self._machine.processes)
+            if pauses is not None and one.name in pauses:
+                options["pause_at"] = pauses[one.name]
+            variants.append(VariantConfig(name=one.name, sft=options))
         return self._plan(
             self._folder.candidates, "candidates", SEARCH, variants, self._evaluators(CHOOSING), search=True
         )

@@ -34,7 +34,14 @@ from agent_sft.stages.prepare import prepare, prepare_stage
 from agent_sft.stages.process import process, process_stage
 from agent_sft.stages.reporting import Reporter
 from agent_sft.stages.stage import Stage
-from agent_sft.stages.train import final_settings, finished_training, refuse_what_others_made, train, train_stage
+from agent_sft.stages.train import (
+    final_settings,
+    finished_training,
+    paused_at,
+    refuse_what_others_made,
+    train,
+    train_stage,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class SFTOutcome:
     """False if it was finished already and nothing was done."""
     plan: TrainingPlan
     """What was carried out: the plan with all that was decided on the way."""
+    paused: int | None = None
+    """The step at which it was asked to stop; None if it was trained to its end."""
 
 
 def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
@@ -57,7 +66,8 @@ def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
         Interrupted: the user stopped the training.
     """
     if is_finished(plan):
-        return SFTOutcome(read_result(plan.output_dir), ran=False, plan=plan)
+        result = read_result(plan.output_dir)
+        return SFTOutcome(result, ran=False, plan=plan, paused=None if result.steps else plan.config.pause_at)
     refuse_what_others_made(plan)
     with catch_signals() as stop, _removed_if_refused(plan.run), run_lock(plan.run.path / ".lock") as lock:
         refuse_what_cannot_work(plan)
@@ -81,12 +91,16 @@ def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
         with plainly_named(plan.dataset_dir) as data_dir:
             plan = decide(plan, prepared, final_settings(plan, prepared, data_dir), reporter)
         write_atomic(plan.run.path / "run.yaml", describe(plan))
-        train(plan, prepared, reporter, stop, lock)
-        return SFTOutcome(read_result(plan.output_dir), ran=True, plan=plan)
+        trained = train(plan, prepared, reporter, stop, lock)
+        paused = plan.config.pause_at if trained is None else None
+        return SFTOutcome(read_result(plan.output_dir), ran=True, plan=plan, paused=paused)
 
 
 def is_finished(plan: TrainingPlan) -> bool:
-    """Tell whether this run was carried out before, with the same inputs, and its result is whole."""
+    """Tell whether this run was carried out before, with the same inputs, and its result is whole.
+
+    So it is where it was to stop at a step and has a whole checkpoint of it.
+    """
     if plan.config.fresh or not plan.run.path.is_dir():
         return False
     if not plan.config.skip_process:
@@ -98,7 +112,7 @@ def is_finished(plan: TrainingPlan) -> bool:
         return False
     plan, data = known
     full = decided(plan, data)
-    return full is not None and finished_training(full, data) is not None
+    return full is not None and (finished_training(full, data) or paused_at(full, data)) is not None
 
 
 def describe(plan: TrainingPlan) -> str:

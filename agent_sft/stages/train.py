@@ -78,8 +78,23 @@ def finished_training(plan: TrainingPlan, prepared: Stamp) -> Stamp | None:
     return stamp if stamp and not (shared and weights_fault(plan.output_dir)) else None
 
 
-def train(plan: TrainingPlan, prepared: Stamp, reporter: Reporter, stop: StopSignal, lock: int) -> Stamp:
+def paused_at(plan: TrainingPlan, prepared: Stamp) -> int | None:
+    """Return the step at which the training waits, where it was asked to go no further; None where it has to run."""
+    begun = read_json(_begun_path(plan))
+    if plan.config.pause_at is None or begun is None:
+        return None
+    if begun["fingerprint"] != train_stage(plan, prepared).fingerprint:
+        return None
+    found = find_checkpoints(plan.output_dir, plan.launch.world_size)
+    steps = [one.step for one in found if one.missing is None and one.step >= plan.config.pause_at]
+    return max(steps, default=None)
+
+
+def train(plan: TrainingPlan, prepared: Stamp, reporter: Reporter, stop: StopSignal, lock: int) -> Stamp | None:
     """Train, going on from an earlier attempt where there is one.
+
+    Returns:
+        The stamp; None where the training stopped at the step that was asked for.
 
     Raises:
         Interrupted: the user stopped it.
@@ -97,9 +112,14 @@ def train(plan: TrainingPlan, prepared: Stamp, reporter: Reporter, stop: StopSig
         write_atomic(attempt / "train.yaml", settings_yaml(settings))
         rows = prepared.outputs["rows"].get(plan.dataset) if plan.trains_on_input else None
         parity.order(attempt)
+        if plan.config.pause_at is not None:
+            write_atomic(attempt / "pause", str(plan.config.pause_at))
         with in_loop(plan, attempt, resume, reporter, stop) as loop:
             _run_trainer(plan, attempt, reporter, stop, lock, _promised(settings, rows), parity, loop)
             outcome = read_json(attempt / "outcome.json") or {}
+            if outcome.get("stopped") and outcome["global_step"] == plan.config.pause_at:
+                plan.run.record("training paused", step=outcome["global_step"])
+                return None
             _judge(plan, outcome, settings, attempt / "train.log")
             if loop is not None:
                 loop.finish(plan.output_dir)

@@ -57,6 +57,8 @@ def scored_models(config: SweepConfig, variant: Variant, out: Path) -> list[Scor
         UserError: the best is asked for, and the training recorded no evaluation loss.
     """
     run = Path(variant.model)
+    if variant.sft is not None and (step := variant.sft.pause_at) is not None:
+        return [Scored(f"step-{step}", step, str(run / f"checkpoint-{step}"))]
     if config.checkpoints == "final" or (not run.is_dir() and variant.sft is None):
         return [Scored("final", last_step(run), variant.model)]
     stamp = RunDirectory(run).stamp("train")

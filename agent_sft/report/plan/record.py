@@ -137,6 +137,8 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     deploy: bool
     at_once: int
     """Candidates that are trained at the same time, by the machine's shares."""
+    search: str
+    """`grid`, or `asha` with its rungs, in words."""
     costs: list[Cost]
     measured: bool
     """Whether a probe corrected the costs."""
@@ -165,7 +167,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
     candidate: Candidate
     state: str
-    """`done`, or why it counts for nothing."""
+    """`done`, `stopped` where it fell behind, or `failed`."""
     reason: str | None
     loss: float | None
     """Mean over the held-out conversations, in the board's unit."""
@@ -175,7 +177,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None
     """The 95 % interval of the score; of the loss where that decides."""
     against: str
-    """How it stands against the winner: `the best`, `a tie`, `worse`, or nothing."""
+    """How it stands against the winner, at the same step: `the best`, `a tie`, `worse`, or nothing."""
     difference: float | None
     difference_low: float | None
     difference_high: float | None
@@ -183,6 +185,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """Corrected for the number of candidates."""
     seconds: float
     device_hours: float
+    steps: int = 0
+    """Optimizer steps that it was trained."""
 
 
 class Scoreboard(msgspec.Struct, frozen=True, kw_only=True):

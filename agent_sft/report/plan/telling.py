@@ -123,7 +123,7 @@ def _done(plan: PlanRecord) -> list[str]:
     )
     serve = ", then served" if plan.deploy else ""
     return [
-        f"{counted(len(plan.candidates), 'candidate')}, {plan.at_once} at a time on {plan.machine}; "
+        f"{counted(len(plan.candidates), 'candidate')}, {plan.at_once} at a time on {plan.machine}; {plan.search}; "
         f"{final}, and judged beside the untrained model{serve}.",
         f"Judged by {plan.judged_by}.",
     ]

@@ -9,6 +9,7 @@ Files in ATTEMPT_DIR, written by the first process of this machine:
 and read by it:
     parity.order.json  the rows to compare, and whether a difference is allowed; a difference that is not ends it
     stop           its presence asks all processes to save a checkpoint after this step and to end
+    pause          the step after which they do so of themselves
 Those of benchmarks that are scored while it trains: see `in_loop.py`.
 """
 
@@ -63,6 +64,8 @@ class Supervised(TrainerCallback):  # type: ignore[misc]
         self.in_loop = in_loop
         self.reports = int(os.environ.get("LOCAL_RANK", "0")) == 0
         self.stopping = False
+        pause = attempt / "pause"
+        self.pause = int(pause.read_text()) if pause.exists() else None
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
         if self.reports:
@@ -89,6 +92,7 @@ class Supervised(TrainerCallback):  # type: ignore[misc]
             flag = torch.tensor([int(asked)], device=args.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
             asked = bool(flag.item())
+        asked = asked or state.global_step == self.pause
         if asked and state.global_step < state.max_steps:
             self.stopping = True
             control.should_save = True

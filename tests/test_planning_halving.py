@@ -1,0 +1,39 @@
+"""The rungs of a search that stops those which fall behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent_sft.planning.halving import rungs_of
+from agent_sft.report.plan.record import Candidate
+
+
+def candidates(count: int, steps: int = 900) -> list[Candidate]:
+    return [
+        Candidate(number=n, name=f"c{n}", model="m", rank=8, rate=1e-4, epochs=3, batch=4, steps=steps)
+        for n in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "steps", "rungs"),
+    [
+        (9, 900, [(9, 100), (3, 300), (1, None)]),
+        (3, 900, [(3, 300), (1, None)]),
+        (4, 900, [(4, 100), (2, 300), (1, None)]),
+        (1, 900, [(1, None)]),
+        (9, 60, [(9, 20), (1, None)]),
+        (9, 20, [(9, None)]),
+    ],
+)
+def test_one_of_three_goes_on_and_every_rung_is_three_times_as_long(
+    count: int, steps: int, rungs: list[tuple[int, int | None]]
+) -> None:
+    there = candidates(count, steps)
+    assert [(rung.candidates, rung.step(there[0])) for rung in rungs_of(there)] == rungs
+
+
+def test_trainings_of_other_lengths_stop_at_the_same_share() -> None:
+    there = [*candidates(2), *candidates(1, 300)]
+    first = rungs_of(there)[0]
+    assert [first.step(one) for one in there] == [300, 300, 100]
