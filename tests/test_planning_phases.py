@@ -12,7 +12,10 @@ import pytest
 from tests.conftest import MadeOnce, RunCli
 from tests.support import SMALL
 
-PLAN = ("plan", "sums.jsonl", "--model", "tiny", "--rates", "2e-2,1e-4", "--epochs", "1", "--no-deploy", "--no-probe")
+PLAN = (
+    *("plan", "sums.jsonl", "--model", "tiny", "--rates", "5e-3,1e-4", "--epochs", "3", "--search", "asha"),
+    *("--no-deploy", "--no-probe"),
+)
 
 
 def sums(folder: Path, rows: int = 40) -> Path:
@@ -51,7 +54,7 @@ def test_without_a_terminal_the_plan_waits_with_all_that_is_to_be_approved(waiti
     said = (waiting / "said").read_text()
     assert "waiting for approval: approve it with `agent-sft plan approve sums`" in said
     plan, inspection = record(waiting, "plan.json"), record(waiting, "inspection.json")
-    assert [one["rate"] for one in plan["candidates"]] == [0.02, 0.0001]
+    assert [one["rate"] for one in plan["candidates"]] == [0.005, 0.0001]
     parts = {part["name"]: part["rows"] for part in inspection["parts"]}
     assert parts == {"training": 32, "search": 25, "choosing": 7, "judging": 8}
     assert inspection["checkable"] == "numbers"
@@ -150,17 +153,25 @@ def test_a_plan_goes_all_the_way_with_an_approval_at_each_gate(waiting: Path, ca
     assert "waiting for promotion: promote the winner with `agent-sft plan promote sums`" in tried.stdout
     board = record(waiting, "scoreboard.json")
     assert board["samples"] == 7
-    assert board["winner"] == 1, "a rate of 0.02 learns something in seven steps, one of 0.0001 does not"
+    assert board["winner"] == 1, "a rate of 0.005 learns something in 13 steps, one of 0.0001 does not"
+    assert [(line["state"], line["steps"]) for line in board["lines"]] == [("done", 39), ("stopped", 13)]
+    assert "52 of 78 training steps were made" in tried.stdout
+    run = waiting / "plans/sums/candidates/variants" / board["lines"][0]["candidate"]["name"]
+    steps = [json.loads(line) for line in (run / "trainer_log.jsonl").read_text().splitlines()]
+    assert [step["current_steps"] for step in steps if "loss" in step] == [*range(1, 40)], "no step is made twice"
+    assert {step["total_steps"] for step in steps} == {39}, "the schedule is that of the whole training"
     assert not (waiting / "plans/sums/final").exists(), "the final run waits for the promotion"
 
-    ended = call_cli("plan", "promote", "sums", "--candidate", "2", cwd=waiting)
+    stopped = call_cli("plan", "promote", "sums", "--candidate", "2", cwd=waiting)
+    assert (stopped.returncode, "candidate 2 was stopped at step 13 of 39" in stopped.stderr) == (2, True)
+    ended = call_cli("plan", "promote", "sums", cwd=waiting)
     assert ended.returncode == 0, ended.stderr
     judged = record(waiting, "judgement.json")
-    assert (judged["candidate"], judged["trained"], judged["samples"]) == (2, True, 8)
+    assert (judged["candidate"], judged["trained"], judged["samples"]) == (1, True, 8)
     assert [one["name"] for one in judged["models"]] == ["untrained", "final"]
     assert Path(waiting / judged["model"] / "adapter_model.safetensors").is_file()
-    run = (waiting / judged["model"] / "run.yaml").read_text()
-    assert "data/training.jsonl" in run, "it is trained on all that judges nothing"
+    options = (waiting / judged["model"] / "run.yaml").read_text()
+    assert "data/training.jsonl" in options, "it is trained on all that judges nothing"
     report = (waiting / "plans/sums/final_report.md").read_text()
     for words in ("Expected and real", "Scoreboard", "Made of", "sha256:", "It is not served"):
         assert words in report

@@ -281,7 +281,9 @@ class _Driver:
             best = ranking(record, self._folder.candidates, alive, sweeps.decider)[: rungs[number + 1].candidates]
             stopped |= {one.name: rung for one in alive if one.name not in best}
             left = ", ".join(str(one.number) for one in alive if one.name in best)
-            self._shown.say(f"candidates: after {rung.share:.0%} of the steps {left or 'none'} of {len(alive)} go on")
+            self._shown.say(
+                f"candidates: after {rung.share:.0%} of the steps, of {len(alive)} these go on: {left or 'none'}"
+            )
         return record, {name: rung for name, rung in stopped.items() if not self._failed(record, name)}
 
     def _failed(self, record: SweepRecord, candidate: str) -> bool:
