@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 
+from agent_sft.cli.plan_show import Terminal
+from agent_sft.planning.folder import find_plan
+from agent_sft.planning.phases import Grants, run_plan
+from agent_sft.report.plan.record import PlanRecord, Scoreboard
+from agent_sft.runs.processes import StopSignal
 from tests.conftest import MadeOnce, RunCli
 from tests.support import SMALL
 
@@ -89,6 +94,29 @@ def test_a_plan_beyond_its_budget_is_refused(waiting: Path, call_cli: RunCli) ->
     assert "of 0.01)" in done.stdout
     assert record(waiting, "state.json")["standing"] == "over budget"
     assert not (waiting / "plans/sums/candidates").exists()
+
+
+class Refusing:
+    """Somebody who is asked and says no."""
+
+    def plan(self, plan: PlanRecord) -> bool:
+        return False
+
+    def promotion(self, board: Scoreboard) -> bool:
+        return False
+
+
+def test_a_plan_that_is_refused_starts_nothing_and_can_be_approved_later(
+    waiting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(waiting)
+    config = find_plan("sums").config()
+    outcome = run_plan(
+        config, asker=Refusing(), shown=Terminal(), stop=StopSignal(), command=["agent-sft"], grants=Grants()
+    )
+    assert (outcome.standing, outcome.exit_code) == ("refused", 0)
+    assert not outcome.folder.candidates.exists()
+    assert record(waiting, "state.json")["standing"] == "refused"
 
 
 def test_nothing_can_be_promoted_before_it_was_tried(waiting: Path, call_cli: RunCli) -> None:

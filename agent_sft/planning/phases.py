@@ -187,6 +187,7 @@ class _Driver:
         self._begins(1, "inspection", state=False)
         inspection = inspector.inspect()
         self._folder.keep_config(self._config)
+        self._folder.stands(self._phase, "running")
         self._stop.leave()
         models = look_at_models(self._config, self._folder, self._shown.say)
         self._stop.leave()
