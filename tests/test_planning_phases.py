@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from agent_sft.cli.plan_show import Terminal
+from agent_sft.planning.approving import Grants
 from agent_sft.planning.folder import find_plan
-from agent_sft.planning.phases import Grants, run_plan
+from agent_sft.planning.phases import run_plan
 from agent_sft.report.plan.record import PlanRecord, Scoreboard
 from agent_sft.runs.processes import StopSignal
 from tests.conftest import MadeOnce, RunCli

@@ -17,8 +17,8 @@ def command(context: click.Context, plan: str, yes: bool) -> None:
     Where the data or the machine changed meanwhile it is another plan, which is shown and waits again.
     """
     from agent_sft.errors import UserError
+    from agent_sft.planning.approving import Grants
     from agent_sft.planning.folder import find_plan
-    from agent_sft.planning.phases import Grants
 
     folder = find_plan(plan)
     if not (folder.path / "plan.json").is_file():

@@ -14,9 +14,9 @@ from agent_sft.cli.plan_show import carry_out
 def command(context: click.Context, plan: str, candidate: int | None) -> None:
     """Promote the winner of the plan PLAN, or another candidate, and go on; days later too."""
     from agent_sft.errors import UserError
+    from agent_sft.planning.approving import Grants
     from agent_sft.planning.board import check_promotable
     from agent_sft.planning.folder import find_plan
-    from agent_sft.planning.phases import Grants
     from agent_sft.report.plan.record import SCOREBOARD, Scoreboard, read_record
 
     folder = find_plan(plan)

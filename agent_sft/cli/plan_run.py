@@ -62,7 +62,7 @@ def command(context: click.Context, /, data: str, yes: bool, **_options: Any) ->
     `agent-sft plan promote NAME` go on. The same command run again goes on where it was stopped.
     """
     from agent_sft.config.planning import read_plan_config
-    from agent_sft.planning.phases import Grants
+    from agent_sft.planning.approving import Grants
 
     config = read_plan_config(_given(data, given_options(context)))
     carry_out(context, config, Grants(everything=yes))

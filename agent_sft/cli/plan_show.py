@@ -16,8 +16,8 @@ from agent_sft.cli.sweep_show import SweepTable
 
 if TYPE_CHECKING:
     from agent_sft.config.planning import PlanConfig
+    from agent_sft.planning.approving import Grants
     from agent_sft.planning.folder import PlanFolder
-    from agent_sft.planning.phases import Grants
     from agent_sft.report.plan.record import PlanRecord, Scoreboard
 
 PHASES = 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -25,6 +26,19 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
     """The one that goes on; None for the plan."""
     at: str
     by: By
+
+
+@dataclass(frozen=True)
+class Grants:
+    """What the user has approved by the command itself."""
+
+    everything: bool = False
+    """`--yes`."""
+    plan: bool = False
+    """The plan that was written down, if it is still the same."""
+    promotion: bool = False
+    candidate: int | None = None
+    """Which one is promoted; the winner when None."""
 
 
 class Asker(Protocol):

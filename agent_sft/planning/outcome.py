@@ -1,11 +1,15 @@
-"""How carrying a plan out ends, for now."""
+"""How carrying a plan out looks, and how it ends for now."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from agent_sft.planning.folder import PlanFolder
-from agent_sft.report.plan.record import Standing
+from agent_sft.report.plan.record import PlanRecord, Scoreboard, Standing
+from agent_sft.stages.reporting import Reporter
+from agent_sft.sweep.outside import SweepReporter
 
 
 @dataclass(frozen=True)
@@ -34,3 +38,25 @@ class Halt(Exception):
         self.standing: Standing = standing
         self.reason = reason
         super().__init__(reason)
+
+
+class Shown(Protocol):
+    """Shows how a plan goes."""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+
+    def phase(self, number: int, title: str) -> None:
+        """Show that a phase begins."""
+
+    def plan(self, plan: PlanRecord, folder: PlanFolder) -> None:
+        """Show the plan with its costs."""
+
+    def board(self, board: Scoreboard, plan: PlanRecord) -> None:
+        """Show the scoreboard."""
+
+    def sweep(self, folder: Path) -> SweepReporter:
+        """Return what shows a sweep of the plan."""
+
+    def stages(self) -> Reporter:
+        """Return what shows a stage."""

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from agent_sft.config.planning import PlanConfig
 from agent_sft.errors import UserError, WorkFailed
-from agent_sft.files import digest_value, read_json, write_json
-from agent_sft.planning.approving import Asker, By, approve, read_approval
-from agent_sft.planning.board import check_promotable, judgement, ranking, scoreboard
+from agent_sft.files import digest_value
+from agent_sft.planning.approving import Asker, By, Grants, approve, read_approval
+from agent_sft.planning.board import check_promotable, judgement, scoreboard
 from agent_sft.planning.costs import measured_by, spent_hours
 from agent_sft.planning.deploying import deploy
 from agent_sft.planning.folder import BUSY, LOCK, PlanFolder
-from agent_sft.planning.halving import Rung, rungs_of
 from agent_sft.planning.inspection import Inspector
 from agent_sft.planning.models import look_at_models
-from agent_sft.planning.outcome import Halt, Outcome
+from agent_sft.planning.outcome import Halt, Outcome, Shown
 from agent_sft.planning.proposing import (
     DEPLOYMENT,
     FINAL_RUN,
@@ -34,7 +30,8 @@ from agent_sft.planning.proposing import (
     record_of,
 )
 from agent_sft.planning.reporting import write_final, write_plan, write_scoreboard
-from agent_sft.planning.sweeps import Machine
+from agent_sft.planning.searching import search
+from agent_sft.planning.spending import refuse_too_dear, spent_so_far, timed
 from agent_sft.planning.watching import BudgetWatch, Watched
 from agent_sft.report.numbers import plain
 from agent_sft.report.plan.record import (
@@ -52,54 +49,15 @@ from agent_sft.report.plan.record import (
     read_record,
     write_record,
 )
-from agent_sft.report.plan.telling import Spent
 from agent_sft.report.sweep.record import SweepRecord
 from agent_sft.runs.lock import run_lock
 from agent_sft.runs.processes import Interrupted, StopSignal
-from agent_sft.stages.reporting import Reporter
 from agent_sft.stages.stage import Stage
 from agent_sft.sweep.graph import SweepPlan
-from agent_sft.sweep.outside import SweepReporter
 from agent_sft.sweep.schedule import run_sweep
 
-SPENT = "spent.json"
 ROUGH = 4
 """How many times too much an estimate by formula may be."""
-
-
-@dataclass(frozen=True)
-class Grants:
-    """What the user has approved by the command itself."""
-
-    everything: bool = False
-    """`--yes`."""
-    plan: bool = False
-    """The plan that was written down, if it is still the same."""
-    promotion: bool = False
-    candidate: int | None = None
-    """Which one is promoted; the winner when None."""
-
-
-class Shown(Protocol):
-    """Shows how a plan goes."""
-
-    def say(self, text: str) -> None:
-        """Show a line."""
-
-    def phase(self, number: int, title: str) -> None:
-        """Show that a phase begins."""
-
-    def plan(self, plan: PlanRecord, folder: PlanFolder) -> None:
-        """Show the plan with its costs."""
-
-    def board(self, board: Scoreboard, plan: PlanRecord) -> None:
-        """Show the scoreboard."""
-
-    def sweep(self, folder: Path) -> SweepReporter:
-        """Return what shows a sweep of the plan."""
-
-    def stages(self) -> Reporter:
-        """Return what shows a stage."""
 
 
 def run_plan(
@@ -178,7 +136,9 @@ class _Driver:
         judged = self._trained_and_judged(proposal, plan, winner)
         deployed = self._deployed(judged)
         self._begins(7, "report")
-        report = write_final(self._folder, proposal, plan, board, judged, deployed, self._spent(proposal.machine))
+        report = write_final(
+            self._folder, proposal, plan, board, judged, deployed, spent_so_far(self._folder, proposal.machine)
+        )
         self._shown.say(f"report: {report}")
 
     def _inspected(self) -> Proposal:
@@ -201,7 +161,7 @@ class _Driver:
         measured = measured_by(folder.probe, proposal.models) if self._config.probe else {}
         if self._config.probe and len(measured) < len(proposal.models):
             rough = record_of(proposal, {}).device_hours / ROUGH
-            self._refuse_too_dear(rough, f"before anything is measured, even a {ROUGH}th of the estimate is")
+            refuse_too_dear(self._config, rough, f"before anything is measured, even a {ROUGH}th of the estimate is")
             record = self._sweep(proposal, proposal.sweeps.probe(proposal.candidates), PROBE, watch=False)
             measured = measured_by(folder.probe, proposal.models)
             for job in record.jobs:
@@ -212,7 +172,7 @@ class _Driver:
             plan = msgspec.structs.replace(plan, created=known.created)
         stage.perform(folder.run, lambda: (write_plan(folder, plan, proposal.inspection), {}))
         self._shown.plan(plan, folder)
-        self._refuse_too_dear(plan.device_hours, "the plan is estimated at")
+        refuse_too_dear(self._config, plan.device_hours, "the plan is estimated at")
         return plan
 
     def _approved(self, plan: PlanRecord) -> None:
@@ -249,7 +209,9 @@ class _Driver:
         stage = Stage("candidates", {"plan": plan.fingerprint})
 
         def make() -> tuple[list[Path], dict[str, Any]]:
-            record, stopped = self._all_candidates(proposal)
+            record, stopped = search(
+                proposal, folder, lambda sweep: self._sweep(proposal, sweep, SEARCHING), self._shown.say
+            )
             board = scoreboard(
                 record, folder.candidates, proposal.candidates, proposal.sweeps.decider, proposal.machine, stopped
             )
@@ -260,35 +222,6 @@ class _Driver:
         board = read_record(folder.path, SCOREBOARD, Scoreboard)
         assert board is not None
         return board
-
-    def _all_candidates(self, proposal: Proposal) -> tuple[SweepRecord, dict[str, Rung]]:
-        """Train and score the candidates: all to their end, or rung by rung those that are among the best.
-
-        Returns:
-            The record of their sweep, and where candidates were stopped.
-        """
-        candidates, sweeps = proposal.candidates, proposal.sweeps
-        if self._config.search == "grid":
-            return self._sweep(proposal, sweeps.candidates(candidates), SEARCHING), {}
-        stopped: dict[str, Rung] = {}
-        rungs = rungs_of(candidates)
-        for number, rung in enumerate(rungs):
-            alive = [one for one in candidates if one.name not in stopped]
-            at = {one.name: stopped.get(one.name, rung).step(one) for one in candidates}
-            pauses = {name: step for name, step in at.items() if step is not None}
-            record = self._sweep(proposal, sweeps.candidates(candidates, pauses), SEARCHING)
-            if rung.share is None:
-                break
-            best = ranking(record, self._folder.candidates, alive, sweeps.decider)[: rungs[number + 1].candidates]
-            stopped |= {one.name: rung for one in alive if one.name not in best}
-            left = ", ".join(str(one.number) for one in alive if one.name in best)
-            self._shown.say(
-                f"candidates: after {rung.share:.0%} of the steps, of {len(alive)} these go on: {left or 'none'}"
-            )
-        return record, {name: rung for name, rung in stopped.items() if not self._failed(record, name)}
-
-    def _failed(self, record: SweepRecord, candidate: str) -> bool:
-        return any(job.id == f"train/{candidate}" and job.state == "failed" for job in record.jobs)
 
     def _promoted(self, proposal: Proposal, plan: PlanRecord, board: Scoreboard) -> Candidate:
         """Phase 4: wait for the second approval, of the candidate that goes on.
@@ -356,7 +289,7 @@ class _Driver:
 
         def make() -> tuple[list[Path], dict[str, Any]]:
             self._begins(7, "deployment")
-            with self._timed(DEPLOYMENT):
+            with timed(self._folder, DEPLOYMENT):
                 made = deploy(judged.model, self._config, self._stop, self._shown.stages())
             return [write_record(folder.path, DEPLOYMENT_FILE, made)], {}
 
@@ -370,7 +303,7 @@ class _Driver:
         others = [one for one in self._sweep_folders() if one != sweep.out]
         before = spent_hours(others, proposal.machine)
         watched = Watched(self._shown.sweep(sweep.out), BudgetWatch(budget, before, proposal.machine), self._stop)
-        with self._timed(phase):
+        with timed(self._folder, phase):
             try:
                 return run_sweep(sweep, reporter=watched, stop=self._stop, command=list(self._command))
             except Interrupted:
@@ -384,21 +317,6 @@ class _Driver:
             log = self._folder.final / failed.log if failed.log else None
             raise WorkFailed(f"{what} failed: {failed.reason}", log=log, fix="the same command tries again")
 
-    def _refuse_too_dear(self, hours: float, what: str) -> None:
-        """Refuse what costs more than the budget.
-
-        Raises:
-            Halt: it does.
-        """
-        budget, price = self._config.budget_hours, self._config.gpu_price
-        if budget is None or hours <= budget:
-            return
-        money = f" ({hours * price:.2f} of {budget * price:.2f})" if price is not None else ""
-        reason = (
-            f"{what} {hours:.3g} hours, the budget is {budget:.3g}{money}: fewer candidates, epochs or --search-rows"
-        )
-        raise Halt("over budget", reason)
-
     def _begins(self, number: int, title: str, *, state: bool = True) -> None:
         self._phase = title.partition(":")[0]
         self._shown.phase(number, title)
@@ -407,22 +325,3 @@ class _Driver:
 
     def _sweep_folders(self) -> list[Path]:
         return [self._folder.probe, self._folder.candidates, self._folder.final]
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        """Add the time of a block to what a phase took, whatever becomes of it."""
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            known = read_json(self._folder.path / SPENT) or {}
-            known[phase] = known.get(phase, 0.0) + time.monotonic() - begun
-            write_json(self._folder.path / SPENT, known)
-
-    def _spent(self, machine: Machine) -> dict[str, Spent]:
-        known = read_json(self._folder.path / SPENT) or {}
-        folders = {PROBE: self._folder.probe, SEARCHING: self._folder.candidates, FINAL_RUN: self._folder.final}
-        return {
-            phase: Spent(seconds, spent_hours([folders[phase]], machine) if phase in folders else seconds / 3600)
-            for phase, seconds in known.items()
-        }
