@@ -6,9 +6,11 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,25 +18,32 @@ import orjson
 
 from agent_sft.errors import UserError
 
+COPIED = 1 << 20
+"""Bytes that are copied at once."""
+
 
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+def atomic_writer(path: Path, *, content: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` for writing bytes; flush and rename it onto `path` at the end.
 
     When the block raises, `path` keeps what it held before and the temporary file is removed.
     The parent folder is made if it is missing.
+
+    Args:
+        path: where the file goes.
+        content: an `unnamed_file` with which `path` shall begin. Where it lies on the same file system, it is this
+            file that gets the name: nothing is copied.
 
     Raises:
         UserError: the disk is full, or the place cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary, opened = _temporary(path, content)
     except OSError as error:
         raise unwritable(path, error) from error
-    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with opened as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -46,6 +55,35 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def unnamed_file(folder: Path) -> IO[bytes]:
+    """Open a file in a folder that has no name, for writing and reading; it is gone when it is closed.
+
+    Unlike one of `tempfile`, it can be given a name (see `atomic_writer`).
+    """
+    try:
+        return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b")
+    except (AttributeError, OSError):  # another system than Linux, or a file system that has no such files
+        return tempfile.TemporaryFile(dir=folder)
+
+
+def _temporary(path: Path, content: IO[bytes] | None) -> tuple[Path, AbstractContextManager[IO[bytes]]]:
+    """Return a temporary file beside `path`, open at the end of what it holds."""
+    if content is not None:
+        content.flush()
+        with suppress(OSError):  # on another file system, or where there are no such files
+            linked = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            # A name is given to what the link leads to, not to the link: with a folder named, Python asks for that.
+            os.link(f"/proc/self/fd/{content.fileno()}", linked, src_dir_fd=content.fileno(), follow_symlinks=True)
+            content.seek(0, os.SEEK_END)
+            return linked, nullcontext(content)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    stream = os.fdopen(descriptor, "wb")
+    if content is not None:
+        content.seek(0)
+        shutil.copyfileobj(content, stream, COPIED)
+    return Path(name), stream
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -123,7 +123,9 @@ def measure(program: str, source: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=source.parent) as place:
         began, worked = time.monotonic(), processor_seconds()
         command = [sys.executable, __file__, "--run", program, str(source), place]
-        running = subprocess.Popen(command)
+        # Byte code is kept between runs, as it is where a package is installed.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        running = subprocess.Popen(command, env=environment)
         peak = 0.0
         while running.poll() is None:
             peak = max(peak, memory_of(running.pid))

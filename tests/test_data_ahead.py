@@ -34,9 +34,11 @@ def prepared(source: Path, folder: Path, template: str, ahead: Ahead | None) -> 
 
 
 def odd_rows(folder: Path, form: str) -> Path:
-    cases = [case for case in map(make_case, map(Random, range(600))) if case.form == form]
+    rows = [case.row for case in map(make_case, map(Random, range(600))) if case.form == form]
+    if form == "sharegpt":  # and some in which nothing is odd
+        rows += json.loads((EXAMPLES / "telecom_small_24.json").read_text())
     path = folder / f"{form}.jsonl"
-    path.write_text("".join(json.dumps(case.row) + "\n" for case in cases))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 

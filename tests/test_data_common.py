@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_sft.data.amounts import _exchanged, _exchanged_words, _piece, measure
+from agent_sft.data.amounts import _exchanged, _exchanged_words, _piece, compare, measure
 from agent_sft.data.carrier import carry
 from agent_sft.data.common import chat_of_sharegpt, chat_of_sharegpt_text, example_of_chat
 from agent_sft.data.conversation import Origin
@@ -91,11 +91,26 @@ def check(row: Any) -> tuple[bool, bool]:
     if chat is not None:
         assert measure(chat) == measure(copy.deepcopy(chat))
         assert chat == to_row(sharegpt.read(row, ORIGIN))
+        for joint in ("\n", "", "|", "<think>"):
+            check_what_is_known(row, MergeTurns(joint=joint))
     try:
         merged = MergeTurns().change(to_row(sharegpt.read(row, ORIGIN)))
     except Unusable:
         return False, False
     return chat is not None, check_chat(merged)
+
+
+def check_what_is_known(row: Any, transform: MergeTurns) -> None:
+    """Check that a row of which much is known on its way comes out as one that has to be looked at."""
+    given = to_row(sharegpt.read(row, ORIGIN))
+    merged = transform.change(given)
+    amounts = compare([given], [merged])
+    chat = chat_of_sharegpt(row)
+    assert chat is not None
+    known = transform.change(chat)
+    assert known == merged
+    assert compare([chat], [known]) == amounts
+    check_chat(known)
 
 
 def check_chat(row: Any) -> bool:

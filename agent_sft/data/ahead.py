@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,8 +17,7 @@ from agent_sft.data.examples import Reading, Writing
 from agent_sft.data.formats import FORMATS, openai
 from agent_sft.data.report import Tally
 from agent_sft.data.rewards import Rewards
-
-COPIED = 1 << 20
+from agent_sft.files import COPIED, unnamed_file
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,7 @@ class Ahead:
         name, template = self._asked
         self.close()
         with contextlib.ExitStack() as stack:
-            self._files = files = _Files(
-                *(stack.enter_context(tempfile.TemporaryFile(dir=output.parent)) for _ in range(3))
-            )
+            self._files = files = _Files(*(stack.enter_context(unnamed_file(output.parent)) for _ in range(3)))
             self._stack = stack.pop_all()
         reading = Reading(dialect_of(template), Rewards(), {str(output): FORMATS[openai.NAME]})
         return Writing(reading, name=name, lines=files.lines, rejects=files.rejects, trail=files.trail)
@@ -61,19 +57,20 @@ class Ahead:
         """Say that `output` is in its place, and was made of the rows that were given."""
         self._source, self._writing = str(output), writing
 
-    def hand_over(
-        self, source: str, name: str, template: str, *, lines: IO[bytes], rejects: IO[bytes], trail: IO[bytes] | None
-    ) -> Tally | None:
-        """Write what the preparation of a source makes; None where it is not known, or was handed over before."""
+    def lines_of(self, source: str, name: str, template: str) -> IO[bytes] | None:
+        """Return the file of what the preparation makes of a source, which has no name; None where it is not known."""
         if self._files is None or self._writing is None or (source, (name, template)) != (self._source, self._asked):
             return None
-        for made, target in ((self._files.lines, lines), (self._files.rejects, rejects), (self._files.trail, trail)):
+        return self._files.lines
+
+    def hand_over(self, *, rejects: IO[bytes], trail: IO[bytes] | None) -> Tally:
+        """Write the rest of what the preparation makes of the source that was asked for."""
+        assert self._files is not None and self._writing is not None
+        for made, target in ((self._files.rejects, rejects), (self._files.trail, trail)):
             if target is not None:
                 made.seek(0)
                 shutil.copyfileobj(made, target, COPIED)
-        tally = self._writing.tally
-        self.close()
-        return tally
+        return self._writing.tally
 
     def close(self) -> None:
         """Give up what was made."""

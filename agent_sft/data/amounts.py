@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from itertools import count
 from typing import Any
 
-from agent_sft.data.known import characters_of, joined_of
+from agent_sft.data.known import characters_of, joined_of, remember_characters
 from agent_sft.data.transforms.chat import json_text
 from agent_sft.data.transforms.contract import ORIGIN
 
@@ -43,6 +43,12 @@ def measure(row: Mapping[str, Any]) -> Amounts:
         else:
             characters += _length(message)
     return Counter({TURNS: len(messages), CHARACTERS: characters})
+
+
+def remember_amounts(row: Mapping[str, Any], amounts: Amounts) -> None:
+    """Remember the amounts of a chat row, where they are known, so that `measure` need not count again."""
+    tools = len(json_text(row["tools"])) if row.get("tools") else 0
+    remember_characters(row.get("messages"), amounts[CHARACTERS] - tools)
 
 
 def compare(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> tuple[Amounts, Amounts]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
-import orjson
 
 from agent_sft.data.checks import OTHER_METHODS
 from agent_sft.data.dialects import Dialect
-from agent_sft.data.hermes import CLOSE, OPEN, call_text, is_call
+from agent_sft.data.hermes import CLOSE, OPEN, call_text, flat_text, is_call
 from agent_sft.data.jsontext import gather_texts, has_texts, loads
-from agent_sft.data.known import remember
+from agent_sft.data.known import Common, common_of, remember
 from agent_sft.data.reading import ROW_KEY
 from agent_sft.data.rows import ROW_KEYS, read_tools
 from agent_sft.data.tools import tools_text
@@ -51,7 +50,8 @@ def chat_of_sharegpt(row: Any) -> dict[str, Any] | None:
         return None
     try:
         turns = msgspec.convert(row[ROW_KEY], list[_Said])
-        return _chat(turns, {key: value for key, value in row.items() if key != ROW_KEY})
+        texts = [turn.value for turn in turns]
+        return _chat(turns, texts, "".join(texts), {key: value for key, value in row.items() if key != ROW_KEY})
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -64,15 +64,18 @@ def chat_of_sharegpt_text(data: bytes) -> dict[str, Any] | None:
         if not isinstance(turns, list):
             return None
         texts = [turn.value for turn in turns]
-        keys = 1 + gather_texts(further, texts)
-        # Beside its text, a turn has two keys and a role.
-        return _chat(turns, further) if has_texts(data, keys + 3 * len(turns), texts) else None
+        others: list[str] = []
+        keys = 1 + gather_texts(further, others)
+        text = "".join(texts)
+        # A turn has two keys, a role and its text.
+        count = keys + len(others) + 4 * len(turns)
+        return _chat(turns, texts, text, further) if has_texts(data, count, "".join((text, *others))) else None
     except (KeyError, OverflowError, TypeError, ValueError):
         return None
 
 
-def _chat(turns: list[_Said], further: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the chat row of turns and what stands beside them in their row, of which metadata is left.
+def _chat(turns: list[_Said], texts: list[str], text: str, further: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the chat row of turns, their texts, and what stands beside them in their row, of which metadata is left.
 
     Raises:
         KeyError, ValueError: a call is none.
@@ -84,58 +87,66 @@ def _chat(turns: list[_Said], further: dict[str, Any]) -> dict[str, Any] | None:
         return None
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     add = messages.append
-    characters = len(system) if system else 0
-    waiting = 0  # calls of the agent's last turn that have no result yet
+    characters = len(text) + (len(system) if system else 0)
+    is_common = "|" not in text and not (system and "|" in system)
+    blocks: dict[int, tuple[dict[str, Any], str]] = {}
+    waiting = False  # whether a call of the agent's last turn has no result yet
     for turn in turns:
-        text = turn.value
-        characters += len(text)
+        said = turn.value
         if turn.role == HUMAN:
             if not waiting:
-                add({"role": "user", "content": text})
+                add({"role": "user", "content": said})
                 continue
-            if RESULT in text:
+            if RESULT in said:
                 return None
-            add({"role": "tool", "content": text})
-            waiting -= 1
-        elif "<" not in text or ((start := text.find(OPEN)) < 0 and "<think>" not in text):
-            add({"role": "assistant", "content": text})
-            waiting = 0
-        else:
-            last = len(text) - len(CLOSE)
-            if start < 0 or "<think>" in text or text.find(CLOSE, start) != last or text.find(OPEN, start + 1) >= 0:
-                return None
-            function, length = _call(text[start + len(OPEN) : last])
-            words = text[:start].removesuffix("\n")
-            call = {"type": "function", "function": function}
-            add({"role": "assistant", "content": words or None, "tool_calls": [call]})
-            characters += len(words) - len(text) + length
-            waiting = 1
-    remember(messages, unpacked=True, characters=characters)
+            add({"role": "tool", "content": said})
+            waiting = False
+            continue
+        if "<" not in said or ((start := said.find(OPEN)) < 0 and "<think>" not in said and CLOSE not in said):
+            add({"role": "assistant", "content": said})
+            waiting = False
+            continue
+        last = len(said) - len(CLOSE)
+        if start < 0 or "<think>" in said or said.find(CLOSE) != last or said.find(OPEN, start + 1) >= 0:
+            return None
+        name, arguments, length, is_written = _call(said[start + len(OPEN) : last])
+        call = {"type": "function", "function": {"name": name, "arguments": arguments}}
+        words = said[:start].removesuffix("\n")
+        if is_written:
+            blocks[id(call)] = call, said[start:] if start else said
+        add({"role": "assistant", "content": words or None, "tool_calls": [call]})
+        characters += len(words) - len(said) + length
+        waiting = True
+    remember(messages, unpacked=True, characters=characters, common=Common(blocks) if is_common else None)
     return {"messages": messages, "metadata": further} if further else {"messages": messages}
 
 
-def _call(text: str) -> tuple[dict[str, Any], int]:
-    """Return the call that a JSON text is, name first, and how many characters of it are counted.
+def _call(text: str) -> tuple[str, dict[str, Any], int, bool]:
+    """Return the name and the arguments of the call that stands between its marks.
+
+    With them goes how many characters are counted of it, and whether it is written as templates write it.
 
     Raises:
         ValueError: it is none, or has more than a name and arguments.
         KeyError: it has less.
     """
-    try:
-        call = _CALL.decode(text)
-        written = orjson.dumps(call.arguments)
-    except (TypeError, ValueError):  # what is in it has to be looked at, if it is a call
-        pass
-    else:
-        # Written again, what was read exactly has the quotes that it had: beside the arguments, those of three texts.
-        if call.name and "\\" not in text and text.count('"') == written.count(b'"') + 6:
-            length = len(written) if written.isascii() else len(written.decode())
-            return {"name": call.name, "arguments": call.arguments}, len(call.name) + length
+    if "\\" not in text:  # then no text in it has a quote
+        try:
+            call = _CALL.decode(text)
+            written = flat_text(call.arguments)
+        except (TypeError, ValueError):  # what is in it has to be looked at, if it is a call
+            pass
+        else:
+            name, arguments = call.name, call.arguments
+            if name and text == f'\n{{"name": "{name}", "arguments": {{{written}}}}}\n':
+                # Compact, it has brackets, and no space after each colon and comma.
+                more = 3 - 2 * len(arguments) if arguments else 2
+                return name, arguments, len(name) + len(written) + more, True
     value = loads(text.strip())
     if not is_call(value):
         raise ValueError("no call")
     name, arguments = value["name"], value["arguments"]
-    return {"name": name, "arguments": arguments}, len(name) + len(json_text(arguments))
+    return name, arguments, len(name) + len(json_text(arguments)), False
 
 
 def example_of_chat(row: Any, dialect: Dialect) -> dict[str, Any] | None:
@@ -149,6 +160,8 @@ def example_of_chat(row: Any, dialect: Dialect) -> dict[str, Any] | None:
     messages = row.get("messages")
     if type(messages) is not list:
         return None
+    common = common_of(messages)
+    blocks = common.blocks if common is not None else {}
     system = ""
     turns: list[dict[str, str]] = []
     add = turns.append
@@ -160,35 +173,23 @@ def example_of_chat(row: Any, dialect: Dialect) -> dict[str, Any] | None:
             if role == "assistant":
                 if is_answer:
                     return None
-                if text is not None and (type(text) is not str or ("<" in text and any(map(text.__contains__, MARKS)))):
+                is_answer = True
+                if common is None and text is not None and (type(text) is not str or _has_mark(text)):
                     return None
                 if len(message) == 2:
                     if not text or text.isspace():
                         return None
-                elif len(message) == 3:
-                    [call] = message["tool_calls"]
-                    function = call["function"]
-                    name, arguments = function["name"], function["arguments"]
-                    if (
-                        len(call) != 2
-                        or len(function) != 2
-                        or call["type"] != "function"
-                        or type(name) is not str
-                        or not name
-                        or type(arguments) is not dict
-                    ):
-                        return None
-                    is_called = True
-                    written = call_text(name, arguments)
-                    if "<|" in written:
-                        return None
-                    text = f"{text}\n{OPEN}\n{written}\n{CLOSE}" if text else f"{OPEN}\n{written}\n{CLOSE}"
-                else:
+                    add({"from": GPT, "value": text})
+                    continue
+                [call] = message["tool_calls"]
+                if (known := blocks.get(id(call))) is not None:
+                    block = known[1]
+                elif len(message) > 3 or (block := _block(call)) is None:  # type: ignore[assignment]
                     return None
-                is_answer = True
-                add({"from": GPT, "value": text})
+                add({"from": GPT, "value": f"{text}\n{block}" if text else block})
+                is_called = True
                 continue
-            if len(message) != 2 or type(text) is not str or "<|" in text or not is_answer:
+            if not is_answer or (common is None and (len(message) != 2 or type(text) is not str or "<|" in text)):
                 return None
             if role == "user":
                 if is_called or "{{idx}}" in text:
@@ -211,3 +212,22 @@ def example_of_chat(row: Any, dialect: Dialect) -> dict[str, Any] | None:
         return {"conversations": turns, "system": system, "tools": tools_text(tools, dialect) if tools else ""}
     except (KeyError, TypeError, ValueError, Unusable):
         return None
+
+
+def _has_mark(text: str) -> bool:
+    return "<" in text and any(map(text.__contains__, MARKS))
+
+
+def _block(call: Any) -> str | None:
+    """Return what a template writes for a call; None where it is no common one.
+
+    Raises:
+        KeyError, TypeError: it is none.
+    """
+    function = call["function"]
+    name, arguments = function["name"], function["arguments"]
+    if len(call) != 2 or len(function) != 2 or call["type"] != "function" or type(name) is not str or not name:
+        return None
+    if type(arguments) is not dict or "<|" in (written := call_text(name, arguments)):
+        return None
+    return f"{OPEN}\n{written}\n{CLOSE}"

@@ -50,10 +50,12 @@ class Elements:
         self._where = where
         self._data = data
         self._at = 0
-        self._lines = lines
         self._dropped = 0
-        self._forgotten: int | None = 0
-        """Characters of the line at hand that were dropped; None where they were too many to count."""
+        self._passed = 0
+        """Up to where lines were counted in the data."""
+        self._lines = lines
+        self._column: int | None = 0
+        """Characters of the line at hand up to there; None where they were too many to count."""
         self._head = b""
         self._number = 0
 
@@ -83,12 +85,12 @@ class Elements:
             return None
         while len(self._data) - self._at < BLOCK and self._more():
             pass
-        self._forget()
-        start = self._data.find(self._head)
-        end = self._data.rfind(self._head, start + 1, max(BLOCK, start + 1)) if start >= 0 else -1
+        at = self._at
+        start = self._data.find(self._head, at)
+        end = self._data.rfind(self._head, start + 1, max(at + BLOCK, start + 1)) if start >= 0 else -1
         if end < 0:
             end = self._data.find(self._head, start + 1) if start >= 0 else -1
-        if end < 0 or self._data[:start].strip() != b",":
+        if end < 0 or self._data[at:start].strip() != b",":
             return None
         mark = self._data.rfind(b",", start, end)
         if mark < 0 or self._data[mark + 1 : end].strip():
@@ -96,10 +98,11 @@ class Elements:
         end = mark
         starts = []
         while 0 <= start < end:
-            starts.append(start)
+            starts.append(start - at)
             start = self._data.find(self._head, start + len(self._head), end)
-        place = (self._lines, self._dropped, self._forgotten)
-        block = Block(self._data[:end], self._number + 1, len(starts), tuple(starts), place)
+        self._count_lines()
+        place = (self._dropped + at, self._lines, self._column)
+        block = Block(self._data[at:end], self._number + 1, len(starts), tuple(starts), place)
         self._number += block.count
         self._at = end
         return block
@@ -107,9 +110,9 @@ class Elements:
     def hand_back(self, blocks: Sequence[Block]) -> None:
         """Go back to where the first of some blocks began, the last that were taken."""
         self._data = b"".join([*(block.data for block in blocks), self._data[self._at :]])
-        self._at = 0
+        self._at = self._passed = 0
         self._number = blocks[0].first - 1
-        self._lines, self._dropped, self._forgotten = blocks[0].place
+        self._dropped, self._lines, self._column = blocks[0].place
 
     def members(self, streamed: Collection[str]) -> Iterator[tuple[str, Any]]:
         """Yield the keys and values of the object that comes next.
@@ -246,25 +249,30 @@ class Elements:
 
     def _forget(self) -> None:
         if self._at:
-            self._lines += self._data.count(b"\n", 0, self._at)
-            newline = self._data.rfind(b"\n", 0, self._at)
-            before = self._forgotten if newline < 0 else 0
-            if before is None or before > _COUNTED or self._at - newline > _COUNTED:
-                self._forgotten = None
-            else:
-                self._forgotten = before + len(self._data[newline + 1 : self._at].decode("utf-8", "replace"))
+            self._count_lines()
             self._dropped += self._at
             self._data = self._data[self._at :]
-            self._at = 0
+            self._at = self._passed = 0
+
+    def _count_lines(self) -> None:
+        """Count lines and columns up to where the reading is."""
+        self._lines += self._data.count(b"\n", self._passed, self._at)
+        newline = self._data.rfind(b"\n", self._passed, self._at)
+        start, before = (self._passed, self._column) if newline < 0 else (newline + 1, 0)
+        if before is None or before > _COUNTED or self._at - start >= _COUNTED:
+            self._column = None
+        else:
+            self._column = before + len(self._data[start : self._at].decode("utf-8", "replace"))
+        self._passed = self._at
 
     def _line_and_column(self, at: int) -> tuple[int, int | None]:
         """Return line and column, from 1, of a place in the data; no column where the line began long ago."""
-        newline = self._data.rfind(b"\n", 0, at)
-        line = self._lines + self._data.count(b"\n", 0, at) + 1
-        forgotten = self._forgotten if newline < 0 else 0
-        if forgotten is None:
+        line = self._lines + self._data.count(b"\n", self._passed, at) + 1
+        newline = self._data.rfind(b"\n", self._passed, at)
+        start, before = (self._passed, self._column) if newline < 0 else (newline + 1, 0)
+        if before is None:
             return line, None
-        return line, forgotten + len(self._data[newline + 1 : at].decode("utf-8", "replace")) + 1
+        return line, before + len(self._data[start:at].decode("utf-8", "replace")) + 1
 
     def _place(self, at: int, number: int | None = None) -> str:
         line, column = self._line_and_column(at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -222,5 +223,8 @@ def _line_or_none(row: dict[str, Any]) -> bytes | None:
 
 
 def _moved(lines: bytes, by: int) -> bytes:
-    entries = map(loads_all, lines.splitlines())
-    return b"".join(encoded({**entry, "row": entry["row"] + by}) for entry in entries)
+    return _NUMBER.sub(lambda found: b"%b%d" % (found[1], int(found[2]) + by), lines)
+
+
+_NUMBER = re.compile(rb'^(.*?"row": ?)(\d+)', re.MULTILINE)
+"""The number of a row, the first that stands under this key: no text holds a quote that is not escaped."""

@@ -21,6 +21,8 @@ OPEN = "<tool_call>"
 CLOSE = "</tool_call>"
 SIMPLE = frozenset((str, int, bool, type(None)))
 """Types of values that are written alike by every writer of JSON, separators apart."""
+LINE_END, JOINT = b",\n  ", b", "
+"""Between two values of an indented object, and in one line."""
 RESULT = re.compile(r"\s*<tool_response>\n?(.*?)\n?</tool_response>\s*", re.DOTALL)
 
 
@@ -144,11 +146,18 @@ def call_text(name: str, arguments: Any) -> str:
     """Return a call as JSON, as `dumps` writes it."""
     if type(arguments) is dict and SIMPLE.issuperset(map(type, arguments.values())):
         try:
-            text = orjson.dumps({"name": name, "arguments": arguments}).decode()
-        except TypeError:
-            return dumps({"name": name, "arguments": arguments})
-        # A quote before a colon ends a key, one after a comma begins one, unless a text begins or ends so.
-        count = len(arguments)
-        if text.count('":') == count + 2 and text.count(',"') == (count or 1):
-            return text.replace('":', '": ').replace(',"', ', "')
+            return f'{{"name": {orjson.dumps(name).decode()}, "arguments": {{{flat_text(arguments)}}}}}'
+        except TypeError:  # half a character, a number beyond 64 bits, or a key that is no text
+            pass
     return dumps({"name": name, "arguments": arguments})
+
+
+def flat_text(value: dict[str, Any]) -> str:
+    """Return what stands between the brackets of an object of `SIMPLE` values, as `dumps` writes it.
+
+    Raises:
+        TypeError: it has to be written by `dumps`.
+    """
+    # Each line of it is a key with its value: no text has a line break in it that is not escaped.
+    lines = orjson.dumps(value, option=orjson.OPT_INDENT_2)[4:-2]
+    return (lines.replace(LINE_END, JOINT) if len(value) > 1 else lines).decode()

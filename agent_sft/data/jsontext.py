@@ -79,12 +79,12 @@ def is_exact(data: str | bytes, value: Any) -> bool:
         keys = gather_texts(value, texts)
     except OverflowError:
         return False
-    return has_texts(data, keys, texts)
+    return has_texts(data, keys + len(texts), "".join(texts))
 
 
-def has_texts(data: str | bytes, count: int, texts: Sequence[str]) -> bool:
-    """Tell whether JSON holds, beside some texts, so many others in which no quote stands, and no more."""
-    quotes = 2 * (count + len(texts)) + "".join(texts).count('"')
+def has_texts(data: str | bytes, count: int, text: str) -> bool:
+    """Tell whether JSON holds so many texts, keys too, and no more, if `text` has all that have quotes in them."""
+    quotes = 2 * count + text.count('"')
     if isinstance(data, str):
         return data.count('"') == quotes and "\\u0022" not in data
     return data.count(b'"') == quotes and b"\\u0022" not in data

@@ -39,7 +39,9 @@ class Balance:
 
     def add(self, flow: str, amounts: Mapping[str, int]) -> None:
         """Count amounts under one of `FLOWS`."""
-        self.flows[flow].update(amounts)
+        known = self.flows[flow]
+        for unit, amount in amounts.items():
+            known[unit] += amount
 
     def difference(self) -> dict[str, int]:
         """Return, for each unit, what came in and is not accounted for: zero everywhere in a whole ledger."""
@@ -257,4 +259,6 @@ def encoded(value: Any) -> bytes:
 
 def flow_json(removed: Amounts, added: Amounts) -> dict[str, dict[str, int]]:
     """Return the amounts that are not zero, of what was removed and what was added."""
-    return {name: dict(found) for name, amounts in (("removed", removed), ("added", added)) if (found := +amounts)}
+    flows = {"removed": removed, "added": added}
+    found = {name: {unit: n for unit, n in amounts.items() if n > 0} for name, amounts in flows.items()}
+    return {name: amounts for name, amounts in found.items() if amounts}

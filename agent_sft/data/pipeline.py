@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from agent_sft.config.process import ProcessConfig, read_process
-from agent_sft.data.amounts import Amounts, compare, measure
+from agent_sft.data.amounts import Amounts, compare, measure, remember_amounts
 from agent_sft.data.conversation import Origin
 from agent_sft.data.ledger import Change, Ledger
 from agent_sft.data.transforms.contract import ORIGIN, Outcome, Row, RowTransform, Transform
@@ -148,6 +148,8 @@ class _Run:
             amounts = amounts + change.added
             amounts.subtract(change.removed)
         self._ledger.kept(origin, amounts, changes)
+        if changes:
+            remember_amounts(row, amounts)
         return [(origin, {key: value for key, value in row.items() if key != ORIGIN})]
 
     def through(self, pipeline: Pipeline, rows: Iterable[tuple[Origin, Row, Any]]) -> Iterator[tuple[Origin, Row]]:

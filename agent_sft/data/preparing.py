@@ -84,19 +84,21 @@ def prepare_dataset(
             )
     info = read_info(paths["info_path"])
     reading = Reading(dialect_of(template), rewards or Rewards(), {})
+    shown = ", ".join(str(one) for one in given)
+    made = None
+    if ahead is not None and asked is FORMATS[openai.NAME] and rewards is None:
+        made = ahead.lines_of(shown, name, template)
     with new_folder(folder), contextlib.ExitStack() as stack:
         # What is opened first is put in its place last: the declaration, when the data is there.
         info_file = stack.enter_context(atomic_writer(paths["info_path"]))
         report_file = stack.enter_context(atomic_writer(paths["report_path"]))
         rejects_file = stack.enter_context(atomic_writer(paths["rejects_path"]))
-        data_file = stack.enter_context(atomic_writer(data_path))
+        data_file = stack.enter_context(atomic_writer(data_path, content=made))
         others = _copy_rejects_of_others(paths["rejects_path"], name, rejects_file)
-        tally = None
-        shown = ", ".join(str(one) for one in given)
-        if ahead is not None and asked is FORMATS[openai.NAME] and rewards is None:
-            tally = ahead.hand_over(shown, name, template, lines=data_file, rejects=rejects_file, trail=trail)
+        if ahead is not None and asked is not None and made is not None:
+            tally = ahead.hand_over(rejects=rejects_file, trail=trail)
             reading.forms[shown] = asked
-        if tally is None:
+        else:
             writing = Writing(reading, name=name, lines=data_file, rejects=rejects_file, trail=trail)
             writing.write_all(sources, asked)
             tally = writing.tally
@@ -112,6 +114,8 @@ def prepare_dataset(
         info_file.write(info_content(info, name, data_path.name))
         for stream in (data_file, rejects_file, report_file, info_file):
             stream.flush()  # a full disk shows here, before any of them is in its place
+    if ahead is not None and made is not None:
+        ahead.close()  # its file has a name now
     if not others and not report.has_rejects:
         paths["rejects_path"].unlink()
     return report

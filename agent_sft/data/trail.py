@@ -59,7 +59,7 @@ class PrepareTrail:
             "file": origin.file,
             "row": origin.row,
             "read": measure_given(row, origin),
-            "made": [measure_example((turn.text for turn in one.turns), one.system, one.tools) for one in examples],
+            "made": [measure_example([turn.text for turn in one.turns], one.system, one.tools) for one in examples],
         }
         if changes:
             entry["changes"] = changes
@@ -83,16 +83,15 @@ def read_trail(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(orjson.loads, lines)
 
 
-def measure_example(texts: Iterator[str], system: str, tools: str) -> Amounts:
+def measure_example(texts: Sequence[str], system: str, tools: str) -> Amounts:
     """Return the turns and characters of an example that is trained on; its system text counts as a turn."""
-    lengths = [len(text) for text in texts]
-    return Amounts({TURNS: len(lengths) + bool(system), CHARACTERS: sum(lengths) + len(system) + len(tools)})
+    return Amounts({TURNS: len(texts) + bool(system), CHARACTERS: sum(map(len, texts)) + len(system) + len(tools)})
 
 
 def measure_prepared(row: Mapping[str, Any]) -> Amounts:
     """Return the same of an example as it stands in the data file."""
-    turns = (turn["value"] for turn in row[ROW_KEY])
-    return measure_example(turns, row.get("system") or "", row.get("tools") or "")
+    texts = [turn["value"] for turn in row[ROW_KEY]]
+    return measure_example(texts, row.get("system") or "", row.get("tools") or "")
 
 
 def measure_given(row: Any, origin: Origin) -> Amounts:
@@ -106,7 +105,7 @@ def measure_given(row: Any, origin: Origin) -> Amounts:
     if isinstance(row.get("messages"), list):
         return measure(row)
     if isinstance(turns := row.get(ROW_KEY), list):
-        texts = (_text(turn.get("value") if isinstance(turn, Mapping) else turn) for turn in turns)
+        texts = [_text(turn.get("value") if isinstance(turn, Mapping) else turn) for turn in turns]
         return measure_example(texts, _text(row.get("system")), _text(row.get("tools")))
     for form in FORMATS.values():
         if form.recognise(row):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import compress, count
+from operator import eq
+
 from pydantic import BaseModel
 
-from agent_sft.data.known import Joined, remember
+from agent_sft.data.known import Joined, common_of, remember
 from agent_sft.data.merging import JOINT
-from agent_sft.data.transforms.chat import OPENED, Message, messages_of, with_messages
+from agent_sft.data.transforms.chat import OPENED, Message, messages_of
 from agent_sft.data.transforms.contract import Row, RowTransform
 from agent_sft.data.transforms.registry import register_transform
 
@@ -37,10 +40,13 @@ class MergeTurns(RowTransform):
     def change(self, row: Row) -> Row:
         """Return the row with its turns joined."""
         given = messages_of(row)
-        merged, joined = _merged(given, self.config.joint)
-        changed = with_messages(row, merged)
-        remember(changed["messages"], joined=joined)  # usable turns joined are usable
-        return changed
+        common = common_of(given)
+        merged, joined = _merged(given, self.config.joint, common=common is not None)
+        if merged is given:
+            return row
+        # Usable turns joined are usable, and a space cannot make a mark of two halves.
+        remember(merged, joined=joined, common=common if self.config.joint.isspace() else None)
+        return {**row, "messages": merged}
 
 
 def merge_turns(messages: list[Message], joint: str = JOINT) -> list[Message]:
@@ -52,44 +58,67 @@ def merge_turns(messages: list[Message], joint: str = JOINT) -> list[Message]:
     return _merged(messages, joint)[0]
 
 
-def _merged(messages: list[Message], joint: str) -> tuple[list[Message], Joined | None]:
-    """Return the messages with consecutive ones joined, and what that did; None where it has to be looked at."""
+def _merged(messages: list[Message], joint: str, *, common: bool = False) -> tuple[list[Message], Joined | None]:
+    """Return the messages with consecutive ones joined, and what that did; None where it has to be looked at.
+
+    They are given back themselves where there is nothing to join.
+
+    Args:
+        messages: usable messages.
+        joint: what stands between two joined texts.
+        common: whether they are known to be common ones (see `known.Common`).
+    """
+    roles = [message["role"] for message in messages]
     merged: list[Message] = []
-    before = None
-    joins: list[tuple[int, int]] = []
-    """Where joined messages stood and came to stand."""
-    for place, message in enumerate(messages):
-        role = message["role"]
-        if role == before and role in SPEAKERS and (joined := _joined(merged[-1], message, joint)) is not None:
-            merged[-1] = joined
-            joins.append((place, len(merged) - 1))
+    runs: list[list[tuple[int, int]]] = []
+    """Where joined messages stood and came to stand; together those with no message between that stayed as it was."""
+    done, last = 0, -2
+    for place in compress(count(1), map(eq, roles, roles[1:])):
+        role = roles[place]
+        if role not in SPEAKERS:
+            continue
+        merged += messages[done:place]
+        done = place
+        first, second = merged[-1], messages[place]
+        if common and len(first) == 2:
+            said, words = first["content"], second["content"]
+            joined: Message | None = {"role": role, "content": said if words is None else said + joint + words}
+            if len(second) > 2:
+                joined["tool_calls"] = second["tool_calls"]  # type: ignore[index]
         else:
-            merged.append(message)
-            before = role
-    return merged, _what_was_joined(messages, merged, joins, joint) if joins else None
+            joined = _joined(first, second, joint)
+        if joined is None:
+            continue
+        merged[-1] = joined
+        done += 1
+        at = len(merged) - 1
+        if at - last > 1:
+            runs.append([(place, at)])
+        else:
+            runs[-1].append((place, at))
+        last = at
+    if not runs:
+        return messages, None
+    merged += messages[done:]
+    return merged, _what_was_joined(messages, merged, runs, len(joint))
 
 
 def _what_was_joined(
-    given: list[Message], merged: list[Message], joins: list[tuple[int, int]], joint: str
+    given: list[Message], merged: list[Message], runs: list[list[tuple[int, int]]], joint: int
 ) -> Joined | None:
     turns = joints = 0
     further: list[tuple[list[Message], list[Message]]] = []
-    run: list[tuple[int, int]] = []  # joins with no message between them that stayed as it was
-    for join, (_, following) in zip(joins, (*joins[1:], (0, len(merged) + 1)), strict=True):
-        run.append(join)
-        if following - join[1] <= 1:
-            continue
-        (start, at), (end, to) = run[0], run[-1]
-        first, second = given[start - 1], given[start]
-        if len(run) == 1 and len(first) == 2 and "reasoning_content" not in merged[at]:
+    for run in runs:
+        start, at = run[0]
+        if len(run) == 1 and len(first := given[start - 1]) == 2 and "reasoning_content" not in merged[at]:
             turns += 1
-            joints += first.get("content") is not None and second.get("content") is not None
+            joints += first.get("content") is not None and given[start].get("content") is not None
         else:
+            end, to = run[-1]
             further.append((given[start - 1 : end + 1], merged[at : to + 1]))
-        run = []
     if further and len(further[0][0]) == len(given):
         return None
-    return Joined(given, turns, joints * len(joint), further)
+    return Joined(given, turns, joints * joint, further)
 
 
 def _joined(first: Message, second: Message, joint: str) -> Message | None:
