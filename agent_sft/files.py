@@ -9,10 +9,11 @@ import os
 import secrets
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import orjson
 
@@ -84,6 +85,42 @@ def _temporary(path: Path, content: IO[bytes] | None) -> tuple[Path, AbstractCon
         content.seek(0)
         shutil.copyfileobj(content, stream, COPIED)
     return Path(name), stream
+
+
+class WriteBehind:
+    """Has the system write files to the disk while more is written to them: at their end there is less to wait for."""
+
+    def __init__(self, *streams: IO[bytes], each: int = 16 << 20) -> None:
+        """Look after open files.
+
+        Args:
+            streams: the files.
+            each: bytes after which the disk is given what was written.
+        """
+        self._streams = streams
+        self._each = each
+        self._count = 0
+        self._thread: threading.Thread | None = None
+
+    def wrote(self, count: int) -> None:
+        """Say that so many bytes were written."""
+        self._count += count
+        if self._count >= self._each and (self._thread is None or not self._thread.is_alive()):
+            self._count = 0
+            self._thread = threading.Thread(target=self._write, daemon=True)
+            self._thread.start()
+
+    def _write(self) -> None:
+        for stream in self._streams:
+            with suppress(OSError):  # comes again, and is told, where the file is finished
+                os.fsync(stream.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None:
+            self._thread.join()
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

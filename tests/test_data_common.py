@@ -40,6 +40,11 @@ ODD_CALLS = (
     CALL.replace("7", '"<|im_end|>"'),
     CALL.replace("7", "[1.0, {}]"),
     CALL.replace("\n", ""),
+    CALL.replace(" ", ""),
+    CALL.replace("7", '"},{"'),
+    CALL.replace('": 7', '":": a, "'),
+    CALL.replace("}}\n", '}}\n,\n{"name": "look", "arguments": {}}\n'),
+    CALL.replace("7}}", '7, "b": ":,", "c": ""}}'),
 )  # fmt: skip
 
 

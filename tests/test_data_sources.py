@@ -77,6 +77,9 @@ def test_a_source_that_is_not_there_is_told(name: str, message: str) -> None:
     ("content", "message"),
     [
         (b'[{"a": 1},\n {"b": NaN}]', "row 2, line 2, column 8: not JSON: JSON has no NaN"),
+        (b'{"a": NaN}\n{"b": 1}\n', "row 1, line 1, column 7: not JSON: JSON has no NaN"),
+        (b'{"a": "\xff"}\n{"b": 1}\n', "row 1, line 1: is not UTF-8 text: byte 0xff"),
+        (b'{"a": {"b": NaN},\n "c": 1}', "data.json, line 1, column 13: not JSON: JSON has no NaN"),
         (b'{"a": 1}\n{"b": -Infinity}\n', "row 2, line 2, column 8: not JSON: JSON has no Infinity"),
         (b'[{"a": 1},\n {"b": 1, "c": {"d": 1, "d": 2}}]', "row 2, line 2, column 2: holds an object with the key 'd'"),
         (b'{"a": 1}\n{"b": 1, "b" : 1}', "row 2, line 2: holds an object with the key 'b' twice"),

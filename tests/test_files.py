@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 
 import pytest
 
-from agent_sft.files import atomic_writer, unnamed_file
+from agent_sft.files import WriteBehind, atomic_writer, unnamed_file
 
 
 def test_a_file_without_a_name_is_given_one_with_what_is_written_behind_it(tmp_path: Path) -> None:
@@ -42,3 +43,12 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> Non
         with atomic_writer(path, content=content):  # it can be tried again
             pass
     assert path.read_bytes() == b"first\n"
+
+
+def test_what_is_written_behind_is_whole_whatever_happens_to_the_disk(tmp_path: Path) -> None:
+    with (tmp_path / "rows").open("wb") as stream, WriteBehind(stream, io.BytesIO(), each=10) as behind:
+        for _ in range(50):
+            stream.write(b"123456789\n")
+            behind.wrote(10)
+    assert (tmp_path / "rows").read_bytes() == b"123456789\n" * 50
+    assert threading.active_count() == 1  # or large files would be left to one process

@@ -12,7 +12,7 @@ import msgspec
 
 from agent_sft.data.checks import OTHER_METHODS
 from agent_sft.data.dialects import Dialect
-from agent_sft.data.hermes import CLOSE, OPEN, call_text, flat_text, is_call
+from agent_sft.data.hermes import CLOSE, OPEN, call_text, is_call
 from agent_sft.data.jsontext import gather_texts, has_texts, loads
 from agent_sft.data.known import Common, common_of, remember
 from agent_sft.data.reading import ROW_KEY
@@ -41,7 +41,10 @@ class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _ROW = msgspec.json.Decoder(dict[str, list[_Said] | dict[str, Any] | str | int | float | bool | None])
-_CALL = msgspec.json.Decoder(_Call)
+_CALLS = msgspec.json.Decoder(list[_Call])
+_ENCODER = msgspec.json.Encoder()
+_AROUND = len(',{"name":"","arguments":}')
+"""Characters of compact JSON that are not counted of a call: with the comma or the bracket before it."""
 
 
 def chat_of_sharegpt(row: Any) -> dict[str, Any] | None:
@@ -89,7 +92,9 @@ def _chat(turns: list[_Said], texts: list[str], text: str, further: dict[str, An
     add = messages.append
     characters = len(text) + (len(system) if system else 0)
     is_common = "|" not in text and not (system and "|" in system)
-    blocks: dict[int, tuple[dict[str, Any], str]] = {}
+    calls: list[dict[str, Any]] = []
+    inside: list[str] = []  # what stands between the marks of each
+    blocks: list[str] = []
     waiting = False  # whether a call of the agent's last turn has no result yet
     for turn in turns:
         said = turn.value
@@ -109,44 +114,71 @@ def _chat(turns: list[_Said], texts: list[str], text: str, further: dict[str, An
         last = len(said) - len(CLOSE)
         if start < 0 or "<think>" in said or said.find(CLOSE) != last or said.find(OPEN, start + 1) >= 0:
             return None
-        name, arguments, length, is_written = _call(said[start + len(OPEN) : last])
-        call = {"type": "function", "function": {"name": name, "arguments": arguments}}
         words = said[:start].removesuffix("\n")
-        if is_written:
-            blocks[id(call)] = call, said[start:] if start else said
+        call = {"type": "function"}
+        calls.append(call)
+        inside.append(said[start + len(OPEN) : last])
+        blocks.append(said[start:] if start else said)
         add({"role": "assistant", "content": words or None, "tool_calls": [call]})
-        characters += len(words) - len(said) + length
+        characters += len(words) - len(said)
         waiting = True
-    remember(messages, unpacked=True, characters=characters, common=Common(blocks) if is_common else None)
+    common = Common({})
+    characters += _read_calls(calls, inside, blocks, common)
+    remember(messages, unpacked=True, characters=characters, common=common if is_common else None)
     return {"messages": messages, "metadata": further} if further else {"messages": messages}
 
 
-def _call(text: str) -> tuple[str, dict[str, Any], int, bool]:
-    """Return the name and the arguments of the call that stands between its marks.
+def _read_calls(calls: list[dict[str, Any]], inside: list[str], blocks: list[str], common: Common) -> int:
+    """Put the name and the arguments into calls; return how many characters are counted of them.
 
-    With them goes how many characters are counted of it, and whether it is written as templates write it.
+    Args:
+        calls: in which they are still missing.
+        inside: what stands between the marks of each.
+        blocks: the same with the marks.
+        common: takes the blocks that are written as templates write them.
 
     Raises:
-        ValueError: it is none, or has more than a name and arguments.
+        ValueError: one is no call, or has more than a name and arguments.
         KeyError: it has less.
     """
-    if "\\" not in text:  # then no text in it has a quote
-        try:
-            call = _CALL.decode(text)
-            written = flat_text(call.arguments)
-        except (TypeError, ValueError):  # what is in it has to be looked at, if it is a call
-            pass
-        else:
-            name, arguments = call.name, call.arguments
-            if name and text == f'\n{{"name": "{name}", "arguments": {{{written}}}}}\n':
-                # Compact, it has brackets, and no space after each colon and comma.
-                more = 3 - 2 * len(arguments) if arguments else 2
-                return name, arguments, len(name) + len(written) + more, True
-    value = loads(text.strip())
+    count = len(calls)
+    if not count:
+        return 0
+    text = ",".join(inside)
+    found, compact = _decoded(text, count) if "\\" not in text else (None, "")
+    if found is not None:
+        for call, read, block in zip(calls, found, blocks, strict=True):
+            call["function"] = {"name": read.name, "arguments": read.arguments}
+            common.blocks[id(call)] = call, block
+        return len(compact) - count * _AROUND - 1
+    if count > 1:
+        return sum(
+            _read_calls([call], [one], [block], common) for call, one, block in zip(calls, inside, blocks, strict=True)
+        )
+    value = loads(inside[0].strip())
     if not is_call(value):
         raise ValueError("no call")
     name, arguments = value["name"], value["arguments"]
-    return name, arguments, len(name) + len(json_text(arguments)), False
+    calls[0]["function"] = {"name": name, "arguments": arguments}
+    return len(name) + len(json_text(arguments))
+
+
+def _decoded(text: str, count: int) -> tuple[list[_Call] | None, str]:
+    """Return the calls in a text without a backslash, with a comma between two, and the same as compact JSON.
+
+    None where they are not so many, or not written as templates write them.
+    """
+    try:
+        found = _CALLS.decode(f"[{text}]")
+        compact = _ENCODER.encode(found).decode()
+    except ValueError:  # what is in it has to be looked at, if it is a call
+        return None, ""
+    # No text in it has a quote. A quote before a colon ends a key, one after a comma begins one, and brackets around a
+    # comma are two calls', unless a text begins, ends or goes on so: then there are more of them than expected.
+    written = compact[1:-1].replace('":', '": ').replace(',"', ', "').replace("},{", "}\n,\n{")
+    more = sum([2 * len(call.arguments) + (2 if call.arguments else 3) for call in found]) + 2 * (count - 1)
+    exact = len(found) == count and len(written) == len(compact) - 2 + more and f"\n{written}\n" == text
+    return (found, compact) if exact and all(call.name for call in found) else (None, "")
 
 
 def example_of_chat(row: Any, dialect: Dialect) -> dict[str, Any] | None:

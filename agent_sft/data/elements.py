@@ -155,6 +155,11 @@ class Elements:
         """Return the next byte that is no space; nothing at the end."""
         return self._next()
 
+    def is_one_value(self) -> bool:
+        """Tell whether what was read so far is one object or array, whatever is in it, and nothing else."""
+        length = self._measure()
+        return length > 0 and not self._data[self._at + length :].strip()
+
     def rest(self) -> bytes:
         """Return what comes next up to the end, as far as a row can be long."""
         while len(self._data) - self._at <= MAX_ROW_BYTES and self._more():

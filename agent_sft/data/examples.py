@@ -27,6 +27,7 @@ from agent_sft.data.sharegpt import Example, normalise
 from agent_sft.data.sources import Source
 from agent_sft.data.trail import PrepareTrail
 from agent_sft.data.turns import Unusable, has_plain_roles
+from agent_sft.files import WriteBehind
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Writing:
         self.tally = Tally()
         self._reading = reading
         self._name = name
-        self._lines = lines
+        self.lines = lines
         self._rejects = rejects
         self._trail = PrepareTrail(trail) if trail is not None else None
 
@@ -112,7 +113,7 @@ class Writing:
         """
         many = len(sources) > 1
         count = workers_for(one.path for one in sources)
-        with Pool(self._work, count) as pool:
+        with Pool(self._work, count) as pool, WriteBehind(self.lines) as behind:
             for one in sources:
                 opened = open_rows_of(one, asked, self._reading.rewards)
                 assert opened.form is not None
@@ -122,6 +123,7 @@ class Writing:
                     after = opened.first[-1][0].row
                     for made in results_of(pool, opened.cutter, after, one.name, opened.form.name, many):
                         self.add(made)
+                        behind.wrote(memoryview(made.lines).nbytes)
                 self._write(opened.rest, many)
 
     def take(self, row: Any, line: bytes) -> None:
@@ -143,10 +145,10 @@ class Writing:
 
     def made(self) -> Made:
         """Return what was written in memory."""
-        assert isinstance(self._lines, BytesIO) and isinstance(self._rejects, BytesIO)
+        assert isinstance(self.lines, BytesIO) and isinstance(self._rejects, BytesIO)
         trail = self._trail.stream if self._trail is not None else None
         told = trail.getvalue() if isinstance(trail, BytesIO) else b""
-        return Made(PickleBuffer(self._lines.getbuffer()), self._rejects.getvalue(), self.tally, told)
+        return Made(PickleBuffer(self.lines.getbuffer()), self._rejects.getvalue(), self.tally, told)
 
     def add(self, made: Made, *, behind: int = 0) -> None:
         """Write what another one made of the rows that follow.
@@ -156,7 +158,7 @@ class Writing:
             behind: how many rows came before, if they were numbered from 1 there.
         """
         made = made.moved(behind) if behind else made
-        self._lines.write(made.lines)
+        self.lines.write(made.lines)
         self._rejects.write(made.rejects)
         self.tally.add(made.tally)
         if self._trail is not None:
@@ -173,7 +175,7 @@ class Writing:
         line = _line_or_none(common) if common else None
         if common is None or line is None:
             return False
-        self._lines.write(line)
+        self.lines.write(line)
         self.tally.keep_unchanged(len(common["conversations"]))
         if self._trail is not None:
             self._trail.note_unchanged(origin, row, common)
@@ -195,7 +197,7 @@ class Writing:
             self._rejects.write(encoded({**reject, "reason": reason, **further, "data": row}))
         else:
             self.tally.keep(examples)
-            self._lines.writelines(lines)
+            self.lines.writelines(lines)
         if self._trail is not None:
             self._trail.note(origin, row, examples, ended)
 

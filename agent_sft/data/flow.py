@@ -27,6 +27,7 @@ from agent_sft.data.trail import ProcessTrail
 from agent_sft.data.transforms.contract import Row
 from agent_sft.data.transforms.split import SPLIT
 from agent_sft.data.turns import Unusable
+from agent_sft.files import WriteBehind
 
 READ, REWARD = "read", "reward"
 """What ends a row before the first transform: it cannot be read, or its reward is too low."""
@@ -96,7 +97,8 @@ class Flow:
             self._run(rows())
             yield from forms
             return
-        with Pool(self._work, count) as pool:
+        files = (self._kept, self._prepared.lines) if self._prepared is not None else (self._kept,)
+        with Pool(self._work, count) as pool, WriteBehind(*files) as behind:
             for one in sources:
                 opened = open_rows_of(one, asked, self._rewards, raw=raw)
                 yield opened.form
@@ -105,6 +107,7 @@ class Flow:
                     after, form = opened.first[-1][0].row, opened.form.name if opened.form else None
                     for made in results_of(pool, opened.cutter, after, opened.name, form):
                         self._add(made)
+                        behind.wrote(memoryview(made.kept).nbytes)
                 self._run(self._read(opened.rest, opened.form))
 
     def _run(self, rows: Iterator[tuple[Origin, Row, Any]]) -> None:

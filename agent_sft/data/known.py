@@ -6,7 +6,6 @@ got: one place to remember is enough.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
@@ -25,7 +24,7 @@ class Joined(NamedTuple):
 class Common(NamedTuple):
     """What is known of messages with a role, a text or none, at most one usable call, and nothing else."""
 
-    blocks: Mapping[int, tuple[dict[str, Any], str]]
+    blocks: dict[int, tuple[dict[str, Any], str]]
     """Calls by their id, with the text that a template writes for them, as far as that is known."""
 
 

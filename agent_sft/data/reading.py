@@ -70,11 +70,13 @@ def _open(where: str, stream: IO[bytes]) -> Rows:
     if not first.strip():
         raise UserError("the file is empty", where=where, fix=EXPECTED)
     row = _loads_or_none(first) if first.lstrip().startswith(b"{") else None
-    if isinstance(row, dict) and not any(isinstance(row.get(key), list) for key in RESULT_FILES):
-        lines = _Lines(where, stream, first, blank_lines)
-        return Rows("lines", _closing(stream, lines.rows()), lines)
     elements = Elements(stream, where, first, blank_lines)
     mark = elements.next_mark()
+    # What has an end on its line is a row even if it cannot be read: the error then says which one.
+    is_row = row is None and mark == b"{" and first.endswith(b"\n") and elements.is_one_value()
+    if is_row or (isinstance(row, dict) and not any(isinstance(row.get(key), list) for key in RESULT_FILES)):
+        lines = _Lines(where, stream, first, blank_lines)
+        return Rows("lines", _closing(stream, lines.rows()), lines)
     if mark == b"[":
         rows = _array(where, elements)
         # The first row is read here, so that a file of something else is told from the start.
