@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -138,6 +139,20 @@ def test_several_processes_make_what_one_makes(layout: str, name: str, tmp_path:
         assert ahead == {name.removeprefix("data/"): text for name, text in files.items() if name.startswith("data/")}
     assert several == one
     assert "300 rows" in one[0] or "row" in one[0]
+
+
+@pytest.mark.parametrize("shape", ["blank lines before", "one line", "packed"])
+def test_an_error_is_told_with_its_place_behind_rows_that_others_read(shape: str, tmp_path: Path) -> None:
+    source = tmp_path / "rows.json"
+    write(source, many(), "array", {150: '{"id": 1,\n "é": "\u00e9", "id": 2}'})
+    content = source.read_bytes()
+    if shape == "one line":
+        source.write_bytes(content.replace(b"\n", b""))
+    else:
+        source.write_bytes(b"\xef\xbb\xbf\n  \n" + content if shape == "blank lines before" else gzip.compress(content))
+    one = run("one", source, PLAIN, tmp_path / "one")
+    assert "row 151, line " in one[0]
+    assert run("several", source, PLAIN, tmp_path / "several") == one
 
 
 def test_transforms_of_ones_own_work_there_when_they_say_that_they_can(tmp_path: Path) -> None:

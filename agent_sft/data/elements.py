@@ -9,7 +9,7 @@ not, because objects inside begin with that key too, is measured bracket by brac
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import IO, Any, NoReturn
 
 import orjson
@@ -42,20 +42,33 @@ class Elements:
         stream: where more bytes come from.
         where: the file's name, for messages.
         data: what was read from the stream before.
+        start: how many bytes came before `data`.
         lines: how many lines came before `data`.
+        reopen: opens the same stream once more, from its beginning; without it no blocks can be cut.
     """
 
-    def __init__(self, stream: IO[bytes], where: str, data: bytes = b"", lines: int = 0) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        where: str,
+        data: bytes = b"",
+        *,
+        start: int = 0,
+        lines: int = 0,
+        reopen: Callable[[], IO[bytes]] | None = None,
+    ) -> None:
         self._stream = stream
         self._where = where
         self._data = data
+        self._reopen = reopen
         self._at = 0
+        self._start = start
         self._dropped = 0
-        self._passed = 0
-        """Up to where lines were counted in the data."""
-        self._lines = lines
-        self._column: int | None = 0
-        """Characters of the line at hand up to there; None where they were too many to count."""
+        self._first_line = lines
+        self._lines: int | None = lines
+        """How many came before the data; None behind blocks, whose lines are counted only when an error names one."""
+        self._forgotten: int | None = 0
+        """Characters of the line at hand that were dropped; None where they were too many to count."""
         self._head = b""
         self._number = 0
 
@@ -81,7 +94,7 @@ class Elements:
 
     def take(self, after: int) -> Block | None:
         """Return elements that follow one after another as far as their beginnings tell; None where that is not far."""
-        if after != self._number or not self._head:
+        if after != self._number or not self._head or self._reopen is None:
             return None
         while len(self._data) - self._at < BLOCK and self._more():
             pass
@@ -100,9 +113,8 @@ class Elements:
         while 0 <= start < end:
             starts.append(start - at)
             start = self._data.find(self._head, start + len(self._head), end)
-        self._count_lines()
-        place = (self._dropped + at, self._lines, self._column)
-        block = Block(self._data[at:end], self._number + 1, len(starts), tuple(starts), place)
+        self._lines = None
+        block = Block(self._data[at:end], self._number + 1, len(starts), tuple(starts), self._dropped + at)
         self._number += block.count
         self._at = end
         return block
@@ -110,9 +122,9 @@ class Elements:
     def hand_back(self, blocks: Sequence[Block]) -> None:
         """Go back to where the first of some blocks began, the last that were taken."""
         self._data = b"".join([*(block.data for block in blocks), self._data[self._at :]])
-        self._at = self._passed = 0
+        self._at = 0
         self._number = blocks[0].first - 1
-        self._dropped, self._lines, self._column = blocks[0].place
+        self._dropped = blocks[0].place
 
     def members(self, streamed: Collection[str]) -> Iterator[tuple[str, Any]]:
         """Yield the keys and values of the object that comes next.
@@ -254,30 +266,41 @@ class Elements:
 
     def _forget(self) -> None:
         if self._at:
-            self._count_lines()
+            if self._lines is not None:
+                self._lines += self._data.count(b"\n", 0, self._at)
+                newline = self._data.rfind(b"\n", 0, self._at)
+                before = self._forgotten if newline < 0 else 0
+                if before is None or before > _COUNTED or self._at - newline > _COUNTED:
+                    self._forgotten = None
+                else:
+                    self._forgotten = before + len(self._data[newline + 1 : self._at].decode("utf-8", "replace"))
             self._dropped += self._at
             self._data = self._data[self._at :]
-            self._at = self._passed = 0
+            self._at = 0
 
-    def _count_lines(self) -> None:
-        """Count lines and columns up to where the reading is."""
-        self._lines += self._data.count(b"\n", self._passed, self._at)
-        newline = self._data.rfind(b"\n", self._passed, self._at)
-        start, before = (self._passed, self._column) if newline < 0 else (newline + 1, 0)
-        if before is None or before > _COUNTED or self._at - start >= _COUNTED:
-            self._column = None
-        else:
-            self._column = before + len(self._data[start : self._at].decode("utf-8", "replace"))
-        self._passed = self._at
+    def _count_lines(self) -> int:
+        """Return how many lines were dropped, and know where in its line the data begins."""
+        if self._lines is None:
+            assert self._reopen is not None
+            self._lines, line, rest = self._first_line, b"", self._dropped
+            with self._reopen() as stream:
+                stream.read(self._start)
+                while chunk := stream.read(min(CHUNK, rest)):
+                    rest -= len(chunk)
+                    self._lines += chunk.count(b"\n")
+                    _, newline, begun = chunk.rpartition(b"\n")
+                    line = (begun if newline else line + begun)[: _COUNTED + 1]
+            self._forgotten = len(line.decode("utf-8", "replace")) if len(line) <= _COUNTED else None
+        return self._lines
 
     def _line_and_column(self, at: int) -> tuple[int, int | None]:
         """Return line and column, from 1, of a place in the data; no column where the line began long ago."""
-        line = self._lines + self._data.count(b"\n", self._passed, at) + 1
-        newline = self._data.rfind(b"\n", self._passed, at)
-        start, before = (self._passed, self._column) if newline < 0 else (newline + 1, 0)
-        if before is None:
+        line = self._count_lines() + self._data.count(b"\n", 0, at) + 1
+        newline = self._data.rfind(b"\n", 0, at)
+        forgotten = self._forgotten if newline < 0 else 0
+        if forgotten is None:
             return line, None
-        return line, before + len(self._data[start:at].decode("utf-8", "replace")) + 1
+        return line, forgotten + len(self._data[newline + 1 : at].decode("utf-8", "replace")) + 1
 
     def _place(self, at: int, number: int | None = None) -> str:
         line, column = self._line_and_column(at)

@@ -59,18 +59,19 @@ def open_rows(path: Path) -> Rows:
     """Open a file of rows and find its layout. Raises what `read_rows` raises."""
     stream = open_bytes(path)
     try:
-        return _open(str(path), stream)
+        return _open(path, stream)
     except BaseException:
         stream.close()
         raise
 
 
-def _open(where: str, stream: IO[bytes]) -> Rows:
-    first, blank_lines = _first_line(stream)
+def _open(path: Path, stream: IO[bytes]) -> Rows:
+    where = str(path)
+    first, start, blank_lines = _first_line(stream)
     if not first.strip():
         raise UserError("the file is empty", where=where, fix=EXPECTED)
     row = _loads_or_none(first) if first.lstrip().startswith(b"{") else None
-    elements = Elements(stream, where, first, blank_lines)
+    elements = Elements(stream, where, first, start=start, lines=blank_lines, reopen=lambda: open_bytes(path))
     mark = elements.next_mark()
     # What has an end on its line is a row even if it cannot be read: the error then says which one.
     is_row = row is None and mark == b"{" and first.endswith(b"\n") and elements.is_one_value()
@@ -87,20 +88,22 @@ def _open(where: str, stream: IO[bytes]) -> Rows:
     raise UserError(f"holds {describe(value)} instead of conversations", where=where, fix=EXPECTED)
 
 
-def _first_line(stream: IO[bytes]) -> tuple[bytes, int]:
-    """Return the first line that is not blank, without a byte order mark, and how many came before it.
+def _first_line(stream: IO[bytes]) -> tuple[bytes, int, int]:
+    """Return the first line that is not blank, without a byte order mark, and how many bytes and lines came before it.
 
     What is longer than a row is cut: the rest is still to be read.
     """
-    blank = 0
+    blank = start = 0
     while line := stream.readline(CHUNK):
         content = line.removeprefix(codecs.BOM_UTF8) if blank == 0 else line
+        start += len(line) - len(content)
         if content.lstrip().startswith(b"{") and not line.endswith(b"\n"):
             content += stream.readline(MAX_ROW_BYTES)
         if content.strip():
-            return content, blank
+            return content, start, blank
+        start += len(content)
         blank += 1
-    return b"", blank
+    return b"", start, blank
 
 
 def _closing(stream: IO[bytes], rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
