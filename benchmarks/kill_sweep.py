@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "examples" / "data" / "telecom_small_24.json"
 MOMENTS = {"driver": 30.0, "trainer": 12.0, "server": 15.0, "scorer": 20.0}
 """Seconds from when a part is first seen, within which it is killed."""
-MARKS = {"trainer": "inside/train.py", "server": "vllm.entrypoints", "scorer": "agent_sft.sweep.scoring"}
+MARKS = {"trainer": "inside/train.py", "server": "agent_sft_server.py", "scorer": "agent_sft.sweep.scoring"}
 GONE_SECONDS = 15.0
 AT_MOST = 4
 """Kills of one sweep, which then ends undisturbed."""

@@ -55,6 +55,7 @@ def test_zero_3_on_two_processes(tmp_path: Path, repo: Path, run_cli: RunCli, tr
     assert final_step(tmp_path / "out") == 3
     assert loaded_examples(tmp_path / "out") == [24]
     assert (tmp_path / "out" / "model.safetensors").stat().st_size > 1_000_000
+    assert "deepspeed_shm_comm" not in (tmp_path / "out" / "attempts" / "1" / "train.log").read_text()
     before = tree(tmp_path / "out")
     again = run_cli("sft", data, *options, "--output-dir", tmp_path / "out")
     assert "finished already" in again.stdout

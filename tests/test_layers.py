@@ -35,7 +35,7 @@ HEIGHT = {
 
 TRANSFORMERS = {"numpy", "pyarrow", "torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "safetensors"}
 INSIDE = {
-    "llamafactory": {"llamafactory", "peft", "yaml", *TRANSFORMERS},
+    "llamafactory": {"deepspeed", "llamafactory", "peft", "yaml", *TRANSFORMERS},
     "deepspeed": {"deepspeed", "pydantic", "torch"},
     "inspect": {"inspect_ai"},
     "vllm": {"vllm", "huggingface_hub"},

@@ -65,6 +65,14 @@ def test_it_answers_under_a_name_of_its_own(server: Server, endpoint: Endpoint, 
     assert server.alive()
 
 
+def test_its_processes_import_the_engine_once(server: Server) -> None:
+    """Without a GPU the engine is forked. The kernel marks a process that never began a program of its own."""
+    never_exec = 0x40  # PF_FORKNOEXEC
+    (engine,) = (process for process in family_of(os.getpid()) if command_of(process).startswith("VLLM::"))
+    flags = Path(f"/proc/{engine.pid}/stat").read_text().rpartition(")")[2].split()[6]
+    assert int(flags) & never_exec
+
+
 def test_tools_reach_the_prompt(server: Server, endpoint: Endpoint) -> None:
     without = answer(endpoint, server.model.name)["usage"]["prompt_tokens"]
     with_tools = answer(endpoint, server.model.name, tools=[TOOL])["usage"]["prompt_tokens"]

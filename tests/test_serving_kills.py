@@ -152,7 +152,7 @@ def test_detached_it_lives_on_and_is_killed_while_it_stops(desk: Desk) -> None:
 
 def test_stopped_while_it_loads_it_ends_at_once(desk: Desk) -> None:
     owner = desk.start()
-    wait_for(lambda: "api_server" in titles(owner.pid), lambda: owner.poll() is None)
+    wait_for(lambda: "agent_sft_server" in titles(owner.pid), lambda: owner.poll() is None)
     family = family_of(owner.pid)
     owner.terminate()
     printed, _ = owner.communicate(timeout=60)

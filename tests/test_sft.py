@@ -123,7 +123,7 @@ def test_the_serving_works_when_pasted(trained: tuple[Path, str], serve_python: 
         ["bash", "-c", f"{command} --dry-run"], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "vllm.entrypoints.openai.api_server --model 'out put'" in done.stdout
+    assert "agent_sft_server.py --model 'out put'" in done.stdout
 
 
 @pytest.fixture(scope="module")

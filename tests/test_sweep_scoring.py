@@ -123,7 +123,7 @@ class Desk:
     def engine(self) -> psutil.Process:
         """The server's process."""
         words = {one: command_of(one) for one in family_of(self.process.pid)}
-        return next(one for one, line in words.items() if "vllm.entrypoints" in line and "keeper.py" not in line)
+        return next(one for one, line in words.items() if "agent_sft_server.py" in line and "keeper.py" not in line)
 
 
 @contextmanager

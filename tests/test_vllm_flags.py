@@ -88,7 +88,8 @@ def test_adapters_get_room_for_the_highest_rank() -> None:
 def test_values_are_written_as_vllm_reads_them() -> None:
     arguments = {"max_model_len": 9, "enable_lora": True, "enable_prefix_caching": False, "revision": None}
     words = command_line(Path("python"), {**arguments, "hf_overrides": {"a": 1}, "lora_modules": [{"name": "x"}, "y"]})
-    assert words[3:] == [
+    assert (words[0], Path(words[1]).name) == ("python", "agent_sft_server.py")
+    assert words[2:] == [
         *("--max-model-len", "9", "--enable-lora", "--no-enable-prefix-caching", "--hf-overrides", '{"a":1}'),
         *("--lora-modules", '{"name":"x"}', "y"),
     ]

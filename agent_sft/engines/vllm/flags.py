@@ -10,6 +10,7 @@ import orjson
 import psutil
 
 from agent_sft.engines.model_files import ModelFiles
+from agent_sft.engines.vllm.facts import INSIDE
 from agent_sft.errors import UserError
 
 LONGEST = 32768
@@ -21,6 +22,8 @@ CONVERSATIONS = 16
 GIB = 1 << 30
 CPU_ADAPTERS = 16
 """Adapters kept in the host's memory."""
+SERVER = "agent_sft_server.py"
+"""Starts vLLM's server."""
 
 
 def served_length(base: ModelFiles, trained: ModelFiles) -> int | None:
@@ -111,7 +114,7 @@ def command_line(python: Path, arguments: Mapping[str, Any]) -> list[str]:
         arguments: by names with underscores; True and False are a flag and its negation, None leaves one out.
     """
     # The program `vllm` looks for a distribution of that name, which its build for processors is not.
-    return [str(python), "-m", "vllm.entrypoints.openai.api_server", *flag_words(arguments)]
+    return [str(python), str(INSIDE / SERVER), *flag_words(arguments)]
 
 
 def flag_words(arguments: Mapping[str, Any]) -> list[str]:
