@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from agent_sft.errors import UserError, WorkFailed
-from agent_sft.report.sweep.writing import write_report
 from agent_sft.sweep.doneness import Doneness, training_plan
 from agent_sft.sweep.estimate import Times, disk_needed
 from agent_sft.sweep.graph import Job, SweepPlan
@@ -47,11 +48,18 @@ def usual(plan: SweepPlan, resources: Resources) -> Outside:
     return Outside(
         why_run=known.why_run,
         with_checkpoints=with_checkpoints,
-        write_report=lambda folder, complete: write_report(folder, viewer=complete),
+        write_report=_write_report,
         note_done=_note_done,
         expected_seconds=Times(plan.out).seconds,
         needed_bytes=known.needed_bytes,
     )
+
+
+def _write_report(folder: Path, complete: bool) -> None:
+    # Its statistics take most of a second to import; nothing else that a sweep does needs them.
+    from agent_sft.report.sweep.writing import write_report
+
+    write_report(folder, viewer=complete)
 
 
 def _note_done(plan: SweepPlan, job: Job) -> str | None:
