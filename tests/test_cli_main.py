@@ -22,20 +22,20 @@ def test_help_lists_every_command(run_cli: RunCli) -> None:
         assert f"\n  {name} " in shown.stdout
 
 
-def test_each_command_has_help(run_cli: RunCli) -> None:
+def test_each_command_has_help(call_cli: RunCli) -> None:
     for name in ("sft", "prepare", "merge", "serve", "doctor", "setup"):
-        shown = run_cli(name, "--help")
+        shown = call_cli(name, "--help")
         assert shown.returncode == 0, shown.stderr
         assert shown.stdout.startswith("Usage: agent-sft")
 
 
-def test_an_unknown_command_names_the_nearest(run_cli: RunCli) -> None:
-    done = run_cli("doctr")
+def test_an_unknown_command_names_the_nearest(call_cli: RunCli) -> None:
+    done = call_cli("doctr")
     assert (done.returncode, "did you mean 'doctor'?" in done.stderr) == (2, True)
 
 
-def test_a_missing_argument_is_a_wrong_request(run_cli: RunCli) -> None:
-    assert run_cli("sft").returncode == 2
+def test_a_missing_argument_is_a_wrong_request(call_cli: RunCli) -> None:
+    assert call_cli("sft").returncode == 2
 
 
 def _write_end(pipe: Path) -> int | None:

@@ -18,6 +18,11 @@ from tests.sweep_jobs import Sums, pairs, states
 
 
 @pytest.fixture
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
+@pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder with one sweep in `sweeps/`."""
     (tmp_path / "sweeps").mkdir()
@@ -102,7 +107,7 @@ def test_a_running_sweep_is_seen_and_stopped_from_elsewhere(
     refused = run_cli("sweep", "clean", "--yes", cwd=place)
     assert refused.returncode == 2
     assert "agent-sft sweep stop" in refused.stderr
-    stopped = run_cli("sweep", "stop", cwd=place, timeout=60)
+    stopped = run_cli("sweep", "stop", cwd=place)
     assert stopped.returncode == 0, stopped.stderr
     assert "stopped; the same command goes on" in stopped.stdout
     assert not is_held(place / "work" / "sweep" / ".lock")

@@ -12,6 +12,11 @@ from tests.support import tree
 from tests.sweep_plans import make_files, write_sweep
 
 
+@pytest.fixture
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def test_the_seeds_experiment_by_flags_alone(run_cli: RunCli, tmp_path: Path) -> None:
     make_files(tmp_path, *(f"data/telecom_syc_{share}pct.json" for share in (0, 5, 10, 20)))
     done = run_cli(

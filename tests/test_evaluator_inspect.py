@@ -25,6 +25,11 @@ KEYS = {"AGENT_SFT_API_KEY": KEY, "AGENT_SFT_USER_API_KEY": KEY}
 TASK = "tests/inside/odd_task.py"
 
 
+@pytest.fixture
+def run_cli(call_cli: RunCli) -> RunCli:
+    return call_cli
+
+
 def adds(request: Request) -> str:
     words = request["messages"][0]["content"].rstrip("?").split()
     if not words[2].isdigit():

@@ -48,12 +48,12 @@ def test_a_killed_holder_leaves_no_lock(repo: Path, tmp_path: Path) -> None:
 
 def test_the_lock_waits_for_a_killed_holders_children(tmp_path: Path) -> None:
     code = "import sys, time; time.sleep(1.5)"
+    began = time.monotonic()
     with run_lock(tmp_path / ".lock") as descriptor:
         child = subprocess.Popen([sys.executable, "-c", code], pass_fds=[descriptor])
         # As after a crash: the file names a process that is gone, while its child still holds the lock.
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b'{"pid": 0, "started": 0, "host": "%s"}' % os.uname().nodename.encode(), 0)
-    began = time.monotonic()
     with run_lock(tmp_path / ".lock"):
         assert child.poll() is not None or time.monotonic() - began > 1
     child.wait()

@@ -17,7 +17,7 @@ from agent_sft.runs.processes import Child, Interrupted, catch_signals, is_alive
 # A command that starts three processes: two in sessions of their own, one whose environment tells nothing, as that of
 # an engine's workers does, which write their titles over it.
 FAMILY = """
-import subprocess, sys, time
+import os, subprocess, sys, time
 sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
 for _ in range(2):
     subprocess.Popen(sleeper, start_new_session=True)
@@ -49,7 +49,7 @@ def family_of(keeper: int) -> list[psutil.Process]:
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
-    return not psutil.wait_procs(processes, timeout=10)[1]
+    return not psutil.wait_procs(processes, timeout=30)[1]
 
 
 def start_owner(repo: Path, log: Path) -> tuple[subprocess.Popen[str], int]:
@@ -62,10 +62,10 @@ def start_owner(repo: Path, log: Path) -> tuple[subprocess.Popen[str], int]:
 
 def test_all_is_gone_when_we_are_killed(repo: Path, tmp_path: Path) -> None:
     owner, keeper = start_owner(repo, tmp_path / "log")
-    family = family_of(keeper)
+    family = [psutil.Process(keeper), *family_of(keeper)]
     owner.kill()
     owner.wait()
-    assert all_gone([*family, psutil.Process(keeper)] if psutil.pid_exists(keeper) else family)
+    assert all_gone(family)
 
 
 def test_all_is_gone_when_the_keeper_is_killed(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_all_is_gone_when_the_keeper_is_killed(tmp_path: Path) -> None:
     keeper = child._keeper.pid
     family = family_of(keeper)
     os.kill(keeper, signal.SIGKILL)
-    assert child.wait(10) == 128 + signal.SIGKILL
+    assert child.wait(60) == 128 + signal.SIGKILL
     assert all_gone(family)
 
 
@@ -86,9 +86,12 @@ def test_kill_returns_when_nothing_is_left(tmp_path: Path) -> None:
 
 def test_what_a_command_leaves_behind_is_ended_with_it(tmp_path: Path) -> None:
     leaves = FAMILY.replace("time.sleep(600)\n", "").rstrip()
-    child = Child([sys.executable, "-c", f"{leaves}\ntime.sleep(2)\nsys.exit(7)"], log=tmp_path / "log", env=os.environ)
+    seen = tmp_path / "seen"
+    ends = f"{leaves}\nwhile not os.path.exists({str(seen)!r}):\n    time.sleep(0.01)\nsys.exit(7)"
+    child = Child([sys.executable, "-c", ends], log=tmp_path / "log", env=os.environ)
     family = family_of(child._keeper.pid)
-    assert child.wait(20) == 7
+    seen.touch()
+    assert child.wait(60) == 7
     assert all_gone(family)
 
 
@@ -102,19 +105,19 @@ def test_terminate_lets_a_command_end_its_own_way(tmp_path: Path) -> None:
     while b"on" not in log.read_bytes() and time.monotonic() < deadline:
         time.sleep(0.02)
     child.terminate()
-    assert child.wait(10) == 5
+    assert child.wait(60) == 5
 
 
 @pytest.mark.parametrize(("code", "status"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)])
 def test_exit_status_is_the_commands(tmp_path: Path, code: str, status: int) -> None:
     child = Child([sys.executable, "-c", code], log=tmp_path / "log", env=os.environ)
-    assert child.wait(20) == status
+    assert child.wait(60) == status
 
 
 def test_output_is_appended_to_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")
-    Child([sys.executable, "-c", "print('out'); import sys; sys.stderr.write('err')"], log=log, env=os.environ).wait(20)
+    Child([sys.executable, "-c", "print('out'); import sys; sys.stderr.write('err')"], log=log, env=os.environ).wait(60)
     assert log.read_text().startswith("before\n")
     assert {"out", "err"} <= set(log.read_text().replace("err", "err\n").splitlines())
 

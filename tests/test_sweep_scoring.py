@@ -24,8 +24,7 @@ from agent_sft.runs.processes import catch_signals
 from agent_sft.stages.evaluating import evaluate
 from agent_sft.stages.reporting import Quiet
 from agent_sft.sweep.orders import OUTCOMES, QUEUE, Answer, Order, write_line
-from tests.conftest import RunCli
-from tests.serving import all_gone, command_of, family_of, other_adapter, random_weights, train
+from tests.serving import all_gone, command_of, family_of, other_adapter, random_weights, rewritten
 
 pytestmark = pytest.mark.slow
 
@@ -33,20 +32,17 @@ QUESTIONS = ("My line is slow.", "Which plan do I have?", "Cancel my contract, n
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> dict[str, Path]:
+def models(tmp_path_factory: pytest.TempPathFactory, full_run: Path, lora_run: Path) -> dict[str, Path]:
     """A base, another whole model of its shape, and two adapters of the base."""
     folder = tmp_path_factory.mktemp("models")
-    base = train(run_cli, folder / "base")
-    random_weights(base / "model.safetensors", 1)
-    adapter = train(run_cli, folder / "lora", "--model", str(base), "--finetuning-type", "lora")
-    full = shutil.copytree(base, folder / "full", ignore=shutil.ignore_patterns("checkpoint-*", "base"))
-    random_weights(full / "model.safetensors", 2)
-    return {
-        "base": base,
-        "full": full,
-        "lora": adapter,
-        "other": other_adapter(adapter, folder / "other", 1),
-    }
+    made = {}
+    for number, name in enumerate(("base", "full"), start=1):
+        made[name] = shutil.copytree(full_run, folder / name, ignore=shutil.ignore_patterns("checkpoint-*", "base"))
+        random_weights(made[name] / "model.safetensors", number)
+    made["lora"] = shutil.copytree(lora_run, folder / "lora", ignore=shutil.ignore_patterns("checkpoint-*", "base"))
+    rewritten(made["lora"] / "adapter_config.json", base_model_name_or_path=str(made["base"]))
+    made["other"] = other_adapter(made["lora"], folder / "other", 1)
+    return made
 
 
 @pytest.fixture(scope="module")
