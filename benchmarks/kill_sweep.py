@@ -43,22 +43,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=30, help="how many kills (default: 30)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
     parser.add_argument("--without-server", action="store_true", help="measure held-out loss alone, serve nothing")
-    parser.add_argument("--base", type=Path, help="a small trained model to start from; one is made by default")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary one by default")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="agent-sft-kills-") as temporary:
         folder = (options.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        base = options.base.resolve() if options.base else made_base(folder)
-        Kills(folder, base, options.count, options.seed, serve=not options.without_server).run()
-
-
-def made_base(folder: Path) -> Path:
-    """Train the model that all sweeps start from."""
-    base = folder / "base"
-    command = [sys.executable, "-P", "-m", "agent_sft", "sft", str(DATA), "--model", "tiny", "--steps", "2"]
-    subprocess.run([*command, "--lr", "0.01", "--cutoff-len", "512", "--output-dir", str(base)], check=True)
-    return base
+        Kills(folder, options.count, options.seed, serve=not options.without_server).run()
 
 
 class Sweep:
@@ -122,9 +112,8 @@ class Sweep:
 class Kills:
     """The whole measurement."""
 
-    def __init__(self, folder: Path, base: Path, count: int, seed: int, *, serve: bool) -> None:
+    def __init__(self, folder: Path, count: int, seed: int, *, serve: bool) -> None:
         self._folder = folder
-        self._base = base
         self._count = count
         self._chance = random.Random(seed)
         self._serve = serve
@@ -133,7 +122,10 @@ class Kills:
 
     def run(self) -> None:
         """Measure; raises AssertionError where something is not as it should be."""
-        undisturbed = Sweep(self._folder / "undisturbed", self._base, serve=self._serve)
+        base = self._folder / "base"
+        command = [sys.executable, "-P", "-m", "agent_sft", "sft", str(DATA), "--model", "tiny", "--steps", "2"]
+        subprocess.run([*command, "--lr", "0.01", "--cutoff-len", "512", "--output-dir", str(base)], check=True)
+        undisturbed = Sweep(self._folder / "undisturbed", base, serve=self._serve)
         begun = time.monotonic()
         assert undisturbed.start().wait() == 0, undisturbed.log.read_text()
         print(f"undisturbed: {time.monotonic() - begun:.0f} s", flush=True)
@@ -142,7 +134,7 @@ class Kills:
         kills = 0
         while kills < self._count:
             self._sweeps += 1
-            sweep = Sweep(self._folder / f"sweep-{self._sweeps}", self._base, serve=self._serve)
+            sweep = Sweep(self._folder / f"sweep-{self._sweeps}", base, serve=self._serve)
             kills += self._one(sweep, kills)
             found = sweep.numbers()
             different = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]

@@ -146,6 +146,7 @@ def test_overhead_runs_both_ways(repo: Path, train_python: Path, tmp_path: Path)
     assert "run_sft.sh" in done.stdout
 
 
+@pytest.mark.slow
 def test_data_speed_measures_each_program_by_itself(repo: Path, tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/data_speed.py", "--megabytes", "2", "--repeats", "1", "--goal", "0.001"]
     done = subprocess.run(

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from benchmarks.eval_throughput import lines, summary
 from tests.conftest import ROOT
 from tests.provider import KEY, Request, provider
@@ -22,6 +24,7 @@ def test_the_ratio_is_taken_round_by_round() -> None:
     assert not summary({"ours": [2.0], "one at a time": [6.0], "limit": [1.0]}, 4.0)["reached"]
 
 
+@pytest.mark.slow
 def test_it_runs(tmp_path: Path) -> None:
     def slowly(request: Request) -> str:
         time.sleep(0.05)

@@ -245,6 +245,7 @@ def test_data_is_named_by_its_digest_and_its_ledger(sweep: Path) -> None:
     assert "| llamafactory | 0.9.5 |" in text
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_page_or_another_form(sweep: Path) -> None:
     runner = CliRunner()
     page = runner.invoke(command, [str(sweep)], catch_exceptions=False)

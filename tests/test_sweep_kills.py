@@ -73,9 +73,8 @@ def test_what_dies_below_the_driver_is_tried_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_trainings_and_evaluations_killed_give_the_same_numbers(full_run: Path, tmp_path: Path) -> None:
+def test_trainings_and_evaluations_killed_give_the_same_numbers(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "benchmarks/kill_sweep.py", "--count", "3", "--without-server"]
-    command += ["--base", str(full_run)]
     done = subprocess.run(
         [*command, "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )

@@ -47,6 +47,7 @@ class Journal:
         self.changed = False
         """Whether there is something that `sweep.json` does not say yet."""
         self._written: SweepRecord | None = None
+        self._finished: str | None = None
         self.refused = False
         """Whether the disk refused something."""
 
@@ -115,7 +116,7 @@ class Journal:
 
     def record(self, plan: SweepPlan, *, finished: bool = False) -> SweepRecord:
         """Return all that is known now."""
-        config, known = plan.config, self._before
+        config = plan.config
         return SweepRecord(
             name=config.name,
             question=config.question,
@@ -125,7 +126,7 @@ class Journal:
             gpu_price=config.gpu_price,
             started=self._started,
             updated=now(),
-            finished=(known.finished if known and known.finished and not self.ran else now()) if finished else None,
+            finished=self._ended() if finished else None,
             command=self._command,
             folder=str(Path.cwd()),
             settings=config.model_dump(mode="json"),
@@ -134,6 +135,12 @@ class Journal:
             jobs=[job_record(job, self[job.id]) for job in plan.jobs],
             variants=[variant_record(plan, variant) for variant in plan.variants],
         )
+
+    def _ended(self) -> str:
+        """Return when the sweep ended: once and for all, and before this run where it did nothing."""
+        known = self._before
+        self._finished = self._finished or (known.finished if known and not self.ran else None) or now()
+        return self._finished
 
     def _guarded(self, write: Callable[[], None]) -> None:
         try:
