@@ -20,6 +20,15 @@ from agent_sft.stages.reporting import Quiet, Reporter
 from agent_sft.stages.sft import dry_run, run_sft
 
 REPORT = "experiment.md"
+FLAGS = {
+    "give --allow-rejects": "give `allow_rejects: true`",
+    "--cutoff-len": "max_seq_len",
+    "--on-overflow": "on_overflow",
+    "--supervise": "supervise",
+    "another --output-dir": "another output_dir",
+    "--best-by": "best_by",
+}
+"""Options of `run_sft.sh`, and what they are called in an experiment file."""
 Status = Literal["completed", "failed", "stopped"]
 
 
@@ -120,15 +129,17 @@ class Experiment:
             if not outcome.ran:
                 reporter.say(f"finished already: {self.folder} (--fresh sets it aside and starts over)")
             result = self._result("completed", conclusion(self.config, outcome.plan.output_dir), 0)
-        except UserError:
+        except UserError as error:
             if made:
                 _remove_inputs(self.folder)
-            raise
+            fix = _as_in_files(error.fix) if error.fix else None
+            raise UserError(_as_in_files(error.what), where=error.where, fix=fix) from error
         except Interrupted as stopped:
-            said = f"stopped at step {stopped.step}" if stopped.step else "stopped"
-            result = self._result("stopped", [f"{said}; the same command goes on"], stopped.exit_code)
+            where = f" at step {stopped.step}" if stopped.step else ""
+            result = self._result("stopped", [f"stopped{where}; the same command goes on"], stopped.exit_code)
         except WorkFailed as failure:
-            result = self._result("failed", str(failure).splitlines(), failure.exit_code)
+            said = [line.strip() for line in _as_in_files(str(failure)).splitlines()]
+            result = self._result("failed", said, failure.exit_code)
         path = self.config.output_dir / REPORT
         write_atomic(path, "\n".join(self._report(result)) + "\n")
         return replace(result, artifacts={**result.artifacts, "report": path})
@@ -175,8 +186,18 @@ def _artifacts(found: Resolved) -> Iterator[tuple[str, Path]]:
 
 def _remove_inputs(folder: Path) -> None:
     """Leave no trace of an experiment that was refused before anything was made of it."""
-    for name in (PIPELINE, ROWS):
+    ours = {PIPELINE, ROWS, ".lock"}
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} - ours:
+        return
+    for name in ours:
         (folder / name).unlink(missing_ok=True)
     for place in (folder, folder.parent):
-        if place.is_dir() and not any(place.iterdir()):
+        if not any(place.iterdir()):
             place.rmdir()
+
+
+def _as_in_files(text: str) -> str:
+    """Return what was said of options by the names that they have in an experiment file."""
+    for flag, key in FLAGS.items():
+        text = text.replace(flag, key)
+    return text

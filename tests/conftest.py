@@ -55,6 +55,8 @@ LONGEST = (
     "test_parity_runs.py",
     "test_vllm_failures.py",
     "test_mini_telecom_inspect.py",
+    "test_experiment.py",
+    "test_in_loop_server.py",
     "test_fit.py",
     "test_serving.py",
     "test_deployments.py",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agent_sft.errors import UserError
 from agent_sft.experiment import Experiment
 from tests.conftest import MadeOnce
 from tests.support import heed_interrupts, tree
@@ -161,3 +162,38 @@ def test_the_same_experiment_again_does_nothing_and_says_what_there_is(folder: P
     assert result.conclusion[0].startswith("early/pass@1 >= 0.5: holds")
     assert {"model", "metrics", "summary", "predictions of early", "report"} <= set(result.artifacts)
     assert tree(run) == before
+
+
+def changed(folder: Path, source: Path, place: str, value: object, **more: object) -> Path:
+    """Write the experiment with another value in its data, and an output of its own."""
+    content = yaml.safe_load((source / "experiment.yaml").read_text())
+    content["run"]["data"][place] = value
+    content.update(output_dir=str(folder / "outputs"), **more)
+    (folder / "changed.yaml").write_text(yaml.safe_dump(content))
+    return folder / "changed.yaml"
+
+
+def test_rows_that_cannot_be_trained_on_fail_it_with_what_to_do(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"query": "a", "place": "b"}\n{"query": "c"}\n')
+    path = changed(tmp_path, folder, "path", str(tmp_path / "rows.jsonl"))
+    content = yaml.safe_load(path.read_text())
+    content["run"]["data"]["transforms"][0]["params"]["on_missing"] = "reject"
+    path.write_text(yaml.safe_dump(content))
+    result = Experiment.from_file(path).run()
+    assert (result.status, result.exit_code) == ("failed", 1)
+    assert "1 row cannot be trained on" in result.conclusion[0]
+    assert "give `allow_rejects: true`" in result.conclusion[1]
+    assert "Status: failed" in (tmp_path / "outputs" / "experiment.md").read_text()
+
+
+def test_a_refused_experiment_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    verifier = {"fn_name": "python", "function": "judge.py:judge"}
+    task = {"task_id": "a", "instruction": "1 + 1?", "verifier": verifier}
+    (tmp_path / "tasks" / "tasks.jsonl").write_text(json.dumps(task))
+    (tmp_path / "tasks" / "judge.py").write_text("def judge(answer, expected):\n    raise OSError('no network')\n")
+    benchmarks = [{"name": "early", "path": str(tmp_path / "tasks"), "run_every": 5}]
+    path = changed(tmp_path, folder, "source_kind", "jsonl", benchmarks=benchmarks)
+    with pytest.raises(UserError, match="the verifiers of 1 tasks fail on an empty answer"):
+        Experiment.from_file(path).run()
+    assert not (tmp_path / "outputs").exists()

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from agent_sft.engines.lines import LineFollower
+from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import read_json, read_lines, write_json
 from agent_sft.runs.devices import gpu_variables
 from agent_sft.runs.processes import Interrupted, StopSignal
@@ -267,7 +268,8 @@ def in_loop(
         stop: signals that end it.
 
     Raises:
-        UserError: what is asked for cannot be scored.
+        UserError: what is asked for cannot be scored; before anything is trained.
+        WorkFailed: a file could not be written, later.
     """
     loop = plan_loop(plan)
     if loop is None or plan.launch.node_rank != 0:
@@ -282,6 +284,9 @@ def in_loop(
     except Interrupted:
         status = "stopped"
         raise
+    except UserError as error:
+        # Of a request that is refused nothing is left behind; of a training that has begun all is.
+        raise WorkFailed(str(error), log=attempt / "train.log") from error
     finally:
         scoring.close()
         outcome = read_json(attempt / "outcome.json") or {}
