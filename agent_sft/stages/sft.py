@@ -26,7 +26,7 @@ from agent_sft.stages.doctor import refuse_what_cannot_work
 from agent_sft.stages.fast import decide, decided
 from agent_sft.stages.fit import fit, fit_stage, fitted
 from agent_sft.stages.held_out import say_what_is_held_out, with_held_out
-from agent_sft.stages.in_loop.plan import check_benchmarks
+from agent_sft.stages.in_loop.plan import check_benchmarks, plan_loop
 from agent_sft.stages.inputs import digests
 from agent_sft.stages.ledger import ledger_stage, write_ledger
 from agent_sft.stages.plan import TrainingPlan, settings_yaml
@@ -72,6 +72,7 @@ def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
     with catch_signals() as stop, _removed_if_refused(plan.run), run_lock(plan.run.path / ".lock") as lock:
         refuse_what_cannot_work(plan)
         check_benchmarks(plan.config.benchmarks)
+        plan_loop(plan)
         plan.run.record("run started", options=plan.config.model_dump(mode="json"))
         processed = None
         with contextlib.closing(Ahead(plan.dataset, str(plan.arguments["template"]))) as ahead:

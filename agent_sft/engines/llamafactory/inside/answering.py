@@ -113,7 +113,7 @@ class Sampled(LogitsProcessor):  # type: ignore[misc]
         size = scores.shape[-1]
         noise = torch.stack([torch.rand(size, generator=generator) for generator in self._generators])
         tiny = torch.finfo(torch.float32).tiny
-        gumbel = -torch.log(-torch.log(noise.clamp_min(tiny)).clamp_min(tiny))
+        gumbel = -torch.log((-torch.log(noise.clamp_min(tiny))).clamp_min(tiny))
         return scores.float() / self._temperature + gumbel.to(scores.device)
 
 
