@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,6 +11,8 @@ from agent_sft.report.page import page, section
 from agent_sft.report.page import table as html_table
 from agent_sft.report.sweep.look import STYLE
 from agent_sft.report.tables import Table, markdown, terminal
+
+_CODE = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -71,4 +74,5 @@ def _html(block: Block) -> str:
         return html_table(header, block.rows, block.title) + (f'<ul class="soft notes">{notes}</ul>' if notes else "")
     if isinstance(block, Code):
         return f"<pre>{escape(chr(10).join(block.lines))}</pre>"
-    return f"<p>{escape(block)}</p>"
+    told = _CODE.sub(r"<code>\1</code>", escape(block))
+    return f"<p>{told}</p>"
