@@ -175,6 +175,16 @@ def test_an_evaluator_cannot_be_made_of_answers_that_nothing_checks(tmp_path: Pa
     assert (done.returncode, "cannot be checked by a program" in done.stderr) == (1, True), done.stderr
 
 
+def test_without_a_final_run_the_plan_scores_the_winner_as_it_is(tmp_path: Path, call_cli: RunCli) -> None:
+    sums(tmp_path)
+    done = call_cli(*PLAN, "--skip-final", "--gpu-price", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the winner is deployed as it is" in done.stdout
+    costs = {one["phase"]: one for one in record(tmp_path, "plan.json")["costs"]}
+    assert costs["final run"]["detail"] == "nothing trained, 2 models scored"
+    assert 0 < costs["final run"]["device_hours"] < costs["candidates"]["device_hours"]
+
+
 @pytest.mark.slow
 def test_a_plan_goes_all_the_way_with_an_approval_at_each_gate(waiting: Path, call_cli: RunCli) -> None:
     tried = call_cli("plan", "approve", "sums", cwd=waiting)

@@ -105,6 +105,13 @@ class CostModel:
         start = SERVER_START + self._load(self._facts(model)) if first else 2.0
         return start + self.decider_trials * TRIAL_SECONDS / (16 if self.machine.on_gpus else 4)
 
+    def judging(self, model: str, phase: str) -> Cost:
+        """Return what it takes to score a trained model and the one that it was made of, one after the other."""
+        seconds = 2 * self.loss(model, JUDGING)
+        seconds += 2 * self.served(model, first=True) if self.decider_trials else 0.0
+        hours = seconds / 3600 / (1 if self.machine.on_gpus else self.machine.cores)
+        return Cost(phase=phase, seconds=seconds, device_hours=hours, detail="nothing trained, 2 models scored")
+
     def deployment(self, model: str) -> float:
         """Return the seconds until the final model answers."""
         return SERVER_START + self._load(self._facts(model))

@@ -136,9 +136,11 @@ def _costs(proposal: Proposal, measured: dict[str, Measured]) -> list[Cost]:
     costs.append(search if config.search == "grid" else model.halved(search, candidates, rungs_of(candidates)))
     # Which candidate wins is not known: the largest model, and the longest training, are reckoned with.
     last = max(candidates, key=lambda one: (_size(proposal, one), one.epochs))
-    final = sweeps.final(last, proposal.final_epochs or last.epochs, train=not config.skip_final)
     epochs = proposal.final_epochs or last.epochs
-    costs.append(model.sweep(final, [last], FINAL_RUN, final_epochs=epochs))
+    if config.skip_final:
+        costs.append(model.judging(last.model, FINAL_RUN))
+    else:
+        costs.append(model.sweep(sweeps.final(last, epochs, train=True), [last], FINAL_RUN, final_epochs=epochs))
     if config.deploy:
         seconds = model.deployment(last.model)
         costs.append(Cost(phase=DEPLOYMENT, seconds=seconds, device_hours=seconds / 3600, detail="until it answers"))
