@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent_sft.errors import UserError
+from agent_sft.runs.directory import RunDirectory
+from agent_sft.stages.sft import removed_if_refused
 from tests.conftest import RunCli
 from tests.support import QUICK, SMALL, conversations, final_step, loaded_examples, short_data, tree
 
@@ -26,6 +29,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> tuple[
     done = run_cli("sft", "my data.json", *QUICK, "--epochs", "1", "--output-dir", "out put", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout + done.stderr
+
+
+def test_a_disk_that_fills_up_after_the_training_costs_nothing_of_it(tmp_path: Path) -> None:
+    trained, refused = RunDirectory(tmp_path / "trained"), RunDirectory(tmp_path / "saves" / "refused")
+    for run in (trained, refused):
+        with pytest.raises(UserError), removed_if_refused(run):
+            run.path.mkdir(parents=True)
+            if run is trained:
+                (run.path / "model.safetensors").touch()
+            raise UserError("no space left on the disk")
+    assert (trained.path / "model.safetensors").exists()
+    assert not (tmp_path / "saves").exists()
 
 
 def test_a_model_is_trained_on_every_row(trained: tuple[Path, str]) -> None:

@@ -15,7 +15,7 @@ import yaml
 from agent_sft.data.ahead import Ahead
 from agent_sft.engines.llamafactory.launch import shown_environment, training_command, training_environment
 from agent_sft.engines.llamafactory.paths import plainly_named
-from agent_sft.engines.llamafactory.results import TrainingResult, read_result
+from agent_sft.engines.llamafactory.results import TrainingResult, read_result, trainer_files
 from agent_sft.errors import UserError
 from agent_sft.files import write_atomic
 from agent_sft.runs.directory import RunDirectory, Stamp
@@ -61,7 +61,8 @@ def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
     """Carry a plan out.
 
     Raises:
-        UserError: the input or the machine does not allow it; a directory made for it is gone again.
+        UserError: the input or the machine does not allow it; a directory made for it is gone again, unless the
+            trainer wrote into it.
         WorkFailed: rows were rejected, or the training failed.
         Interrupted: the user stopped the training.
     """
@@ -69,7 +70,7 @@ def run_sft(plan: TrainingPlan, reporter: Reporter) -> SFTOutcome:
         result = read_result(plan.output_dir)
         return SFTOutcome(result, ran=False, plan=plan, paused=None if result.steps else plan.config.pause_at)
     refuse_what_others_made(plan)
-    with catch_signals() as stop, _removed_if_refused(plan.run), run_lock(plan.run.path / ".lock") as lock:
+    with catch_signals() as stop, removed_if_refused(plan.run), run_lock(plan.run.path / ".lock") as lock:
         refuse_what_cannot_work(plan)
         check_benchmarks(plan.config.benchmarks)
         plan_loop(plan)
@@ -194,12 +195,13 @@ def _decided(plan: TrainingPlan, data: Stamp | None) -> TrainingPlan | None:
 
 
 @contextmanager
-def _removed_if_refused(run: RunDirectory) -> Iterator[None]:
+def removed_if_refused(run: RunDirectory) -> Iterator[None]:
     """Leave no trace of a run whose input turned out to be unusable."""
     made = next((place for place in reversed((run.path, *run.path.parents)) if not place.exists()), None)
     try:
         yield
     except UserError:
-        if made is not None:
+        # A disk can fill up after hours: what was trained until then is gone on from.
+        if made is not None and not trainer_files(run.path):
             shutil.rmtree(made, ignore_errors=True)
         raise
