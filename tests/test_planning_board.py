@@ -147,6 +147,18 @@ def test_an_evaluator_decides_where_there_is_one(tmp_path: Path) -> None:
     assert made.lines[0].difference == pytest.approx(-0.7)
 
 
+def test_a_tie_by_an_evaluator_names_the_clearest_of_the_others(tmp_path: Path) -> None:
+    board = Board(tmp_path, "loss", "drafted")
+    for name, right in (("a", 9), ("b", 10), ("c", 10)):
+        board.add(name)
+        board.losses(name, around(1.0, 1))
+        board.scores(name, [1] * right + [0] * (20 - right))
+    made = board.made("drafted")
+    assert (made.winner, made.tie) == (2, True)
+    assert "it cannot be told from candidates 1, 3" in made.sentences[0]
+    assert made.sentences[1].startswith("The clearest of them, candidate 1: difference −0.05")
+
+
 def test_the_final_model_is_held_against_the_untrained_one(tmp_path: Path) -> None:
     board = Board(tmp_path / "final", "loss")
     for name, mean in ((BASE, 3.0), (FINAL, 1.0)):

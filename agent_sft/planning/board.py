@@ -193,7 +193,8 @@ def _compared(folders: Mapping[str, Mapping[str, Path]], decider: str | None, be
     if len(places) > 1:
         names = {str(place): name for name, place in places.items()}
         compared = compare(list(names), baseline=places[best], measure=measure, common_tasks=True)
-        differences = {names[one.variant]: one for one in compared.differences}
+        for one in compared.differences:
+            differences[names[one.variant]] = msgspec.structs.replace(one, variant=names[one.variant])
         tasks = compared.tasks
     return _Found(measure, table.unit, tasks, means, scores, ends, best, differences)
 
