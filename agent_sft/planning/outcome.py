@@ -1,4 +1,4 @@
-"""How carrying a plan out looks, and how it ends for now."""
+"""How carrying a plan out looks, and where it stands when its command ends."""
 
 from __future__ import annotations
 
