@@ -143,6 +143,22 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def parse_yaml(text: str) -> Any:
+    """Return what a YAML text holds, as `yaml.safe_load` does, in a tenth of its time where libyaml is there.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or holds more than plain values.
+    """
+    # Imported late: most of what reads and writes files has nothing to do with YAML.
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except yaml.YAMLError:
+        # libyaml finds the same faults, but tells their places and causes worse.
+        return yaml.safe_load(text)
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a file of JSON lines; none where there is no file.
 

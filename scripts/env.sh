@@ -214,6 +214,8 @@ env_uv() {
 # tool for the same two files. Both are found relative to themselves, so any path to the clone works.
 env_add_package() {
   local site=("$env_folder"/lib/python3*/site-packages)
+  # Compiled now: where PYTHONDONTWRITEBYTECODE is set, as in many images, every command would compile them anew.
+  "$env_folder/bin/python" -m compileall -q "$ENV_ROOT/agent_sft" >>"$env_log" 2>&1 || true
   printf '../../../..\n' >"${site[0]}/agent_sft_clone.pth" &&
     cat >"$env_folder/bin/agent-sft" <<'SCRIPT' && chmod +x -- "$env_folder/bin/agent-sft"
 #!/bin/sh

@@ -152,12 +152,13 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
     from agent_sft.config.yaml_files import as_number
     from agent_sft.errors import UserError
+    from agent_sft.files import parse_yaml
 
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UserError(f"'{text}' is not of the form key=value", where="--set")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = parse_yaml(value)
     except yaml.YAMLError as error:
         raise UserError(f"the value of {key} is not YAML: {value}", where="--set") from error
     return key.strip(), as_number(parsed)

@@ -143,9 +143,10 @@ def _variant(text: str) -> dict[str, Any]:
     import yaml
 
     from agent_sft.errors import UserError
+    from agent_sft.files import parse_yaml
 
     try:
-        found = yaml.safe_load(text)
+        found = parse_yaml(text)
     except yaml.YAMLError:
         found = None
     if isinstance(found, str):

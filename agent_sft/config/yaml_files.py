@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from agent_sft.errors import UserError, nearest
+from agent_sft.files import parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,7 +27,7 @@ def read_mapping(path: Path, holds: str) -> dict[str, Any]:
         UserError: it is missing, cannot be read, is no YAML (with the line) or no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         raise UserError(what, where=str(path)) from error

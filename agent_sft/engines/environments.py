@@ -101,8 +101,8 @@ def given_python(name: str) -> Path | None:
 def engine_python(name: str) -> Path:
     """Return the Python of an environment; the environment is made first where it is missing or out of date.
 
-    Making it shows its progress on standard error. It takes a minute or more the first time and about
-    10 ms when nothing is to be done.
+    Making it shows its progress on standard error. It takes a minute or more the first time and some 20 ms when
+    nothing is to be done, once in a process: it is looked at again when its stamp or its requirements were touched.
 
     Raises:
         UserError: unknown name; the user's variable points to nothing; no suitable Python to make it with.
@@ -115,12 +115,29 @@ def engine_python(name: str) -> Path:
     given = given_python(name)
     if given is not None:
         return given
+    found = _found.get(name)
+    if found is not None and found[1] == _touched(name):
+        return found[0]
     status, output = _run_setup(name)
     if status == 0:
-        return Path(output.rstrip("\n"))
+        python = Path(output.rstrip("\n"))
+        _found[name] = python, _touched(name)
+        return python
     if status == 2:
         raise UserError(f"the {name} environment cannot be made here: the reason is above")
     raise WorkFailed(f"the {name} environment could not be made: the reason is above")
+
+
+_found: dict[str, tuple[Path, list[object]]] = {}
+"""The environments that this process has found whole, each with what was there then."""
+
+
+def _touched(name: str) -> list[object]:
+    """Return what changes when an environment may have become another one."""
+    root = repo_root()
+    places = [environment_folder(name) / ".agent-sft-stamp", *sorted((root / "requirements").glob(f"{name}*.txt"))]
+    times = [place.stat().st_mtime_ns if place.is_file() else None for place in places]
+    return [os.environ.get("AGENT_SFT_BASE_PYTHON"), root, *times]
 
 
 def is_made(name: str) -> bool:

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from agent_sft.engines.cache import cached
 from agent_sft.errors import UserError
-from agent_sft.files import digest_file, digest_value, read_json
+from agent_sft.files import digest_file, digest_value, parse_yaml, read_json
 
 SMALL_FILES = (
     *("config.json", "generation_config.json", "adapter_config.json"),
@@ -160,7 +158,7 @@ def read_model(reference: str, folder: Path, *, local: bool) -> ModelFiles:
         )
     settings: Any = None
     if run is not None:
-        record = yaml.safe_load((run / "run.yaml").read_text(encoding="utf-8"))
+        record = parse_yaml((run / "run.yaml").read_text(encoding="utf-8"))
         settings = record.get("llamafactory") if isinstance(record, dict) else None
     return ModelFiles(
         reference=reference,

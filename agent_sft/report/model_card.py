@@ -12,7 +12,7 @@ from agent_sft import __version__
 from agent_sft.engines.llamafactory.results import read_result
 from agent_sft.engines.model_files import ModelFiles
 from agent_sft.evals.statistics import Summary
-from agent_sft.files import read_json
+from agent_sft.files import parse_yaml, read_json
 from agent_sft.report.evaluations import show_summaries
 
 SETTINGS = (
@@ -55,7 +55,7 @@ def model_card(name: str, model: ModelFiles, scores: Sequence[Summary]) -> str:
 def _record(run: Path | None) -> Mapping[str, Any]:
     if run is None:
         return {}
-    value = yaml.safe_load((run / "run.yaml").read_text(encoding="utf-8"))
+    value = parse_yaml((run / "run.yaml").read_text(encoding="utf-8"))
     return value if isinstance(value, dict) else {}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from agent_sft.errors import UserError, WorkFailed, nearest
+from agent_sft.files import parse_yaml
 from agent_sft.report.sweep.record import RECORD
 from agent_sft.runs.lock import Holder, holder, is_held
 
@@ -93,7 +94,7 @@ def stop(running: Driver, seconds: float | None = None) -> None:
 def _folder_of(file: Path) -> Path:
     """Return the folder that a sweep file names."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError("is no sweep file", where=str(file), fix="name a YAML file, or the sweep's folder") from error
     content = content if isinstance(content, dict) else {}

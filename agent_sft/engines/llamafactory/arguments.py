@@ -11,6 +11,7 @@ import yaml
 from agent_sft.config.sft import SFTConfig
 from agent_sft.config.tiny import is_made_here
 from agent_sft.errors import UserError
+from agent_sft.files import parse_yaml
 
 OPTION_KEYS: dict[str, tuple[str, ...]] = {
     "model": ("model_name_or_path",),
@@ -181,7 +182,7 @@ def read_user_yaml(path: Path) -> dict[str, Any]:
             "LLaMA-Factory reads settings from .yaml files only", where=str(path), fix="rename or convert it"
         )
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError("no such file", where=str(path)) from None
     except (OSError, UnicodeDecodeError) as error:

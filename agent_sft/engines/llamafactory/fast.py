@@ -16,6 +16,7 @@ from agent_sft.engines.environments import repo_root
 from agent_sft.engines.llamafactory.fast_rules import RULES
 from agent_sft.engines.llamafactory.weighing import FastMachine, Switch, Weighing
 from agent_sft.errors import UserError, nearest
+from agent_sft.files import parse_yaml
 
 __all__ = ["FastMachine", "Switch", "fast_settings", "read_fast_file", "with_switches"]
 
@@ -65,7 +66,7 @@ def read_fast_file(path: Path | None = None) -> dict[str, Any]:
     """
     path = path or repo_root() / "configs" / "sft_fast.yaml"
     try:
-        wanted = yaml.safe_load(path.read_text(encoding="utf-8"))
+        wanted = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"cannot be read: {error}", where=str(path), fix="restore it from the repository") from error
     if not isinstance(wanted, dict):

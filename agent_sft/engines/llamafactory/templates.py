@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from agent_sft.engines.llamafactory.facts import Facts
 from agent_sft.errors import UserError, nearest
-from agent_sft.files import read_json
+from agent_sft.files import parse_yaml, read_json
 
 
 def check_template(template: str, model: str, facts: Facts) -> None:
@@ -92,6 +90,6 @@ def _trained_template(folder: Path) -> str | None:
     record = folder / "run.yaml"
     if not record.is_file():
         return None
-    value = yaml.safe_load(record.read_text(encoding="utf-8"))
+    value = parse_yaml(record.read_text(encoding="utf-8"))
     template = value.get("llamafactory", {}).get("template") if isinstance(value, dict) else None
     return str(template) if template else None
