@@ -27,6 +27,14 @@ from tests.evaluations import written
             Opening({"train": 1}, 3, Capacity((0,), 64), None),
             "1 training to do (3 done already) on 1 GPU: how long is known when the first have ended",
         ),
+        (
+            Opening({"train": 1}, 0, Capacity((0,), 64), None, "an hour on one card of the last generation"),
+            "1 training to do on 1 GPU: an hour on one card of the last generation",
+        ),
+        (
+            Opening({"train": 1}, 0, Capacity((0,), 64), 60.0, "an hour on one card of the last generation"),
+            "1 training to do on 1 GPU: about 1 min 0 s",
+        ),
         (Opening({}, 9, Capacity((0, 1), 64), 0.0), "all 9 jobs are done already"),
     ],
 )

@@ -139,7 +139,8 @@ def opening_line(opening: Opening) -> str:
     where = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else f"{cores} processor{'s' if cores > 1 else ''}"
     done = f" ({opening.done} done already)" if opening.done else ""
     known = opening.seconds
-    how_long = "how long is known when the first have ended" if known is None else f"about {duration(known)}"
+    unknown = opening.elsewhere or "how long is known when the first have ended"
+    how_long = unknown if known is None else f"about {duration(known)}"
     return f"{', '.join(parts)} to do{done} on {where}: {how_long}"
 
 

@@ -94,6 +94,9 @@ class SweepConfig(BaseModel):
     question: str | None = None
     """What it is to find out, in a sentence; shown on the report."""
 
+    takes: str | None = None
+    """How long it took whom, in words: said at the start, as long as this machine has no times of its own."""
+
     out: Path | None = None
     """The sweep's folder; `sweeps/NAME` when not given."""
 

@@ -41,6 +41,8 @@ class Opening:
     capacity: Capacity
     seconds: float | None
     """Until all is done; None where nothing tells yet."""
+    elsewhere: str | None = None
+    """How long it took elsewhere, in words, where its file says so."""
 
 
 class SweepReporter(Protocol):

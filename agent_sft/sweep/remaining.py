@@ -26,6 +26,7 @@ def opening(standing: Standing, expected: Expected, capacity: Capacity) -> Openi
         done=sum(standing.state(job.id) == "done" for job in standing.plan.jobs),
         capacity=capacity,
         seconds=remaining_seconds(standing, expected, capacity),
+        elsewhere=standing.plan.config.takes,
     )
 
 
