@@ -115,21 +115,19 @@ def engine_python(name: str) -> Path:
     given = given_python(name)
     if given is not None:
         return given
-    found = _found.get(name)
-    if found is not None and found[1] == _touched(name):
-        return found[0]
+    if _found.get(name) == _touched(name):
+        return environment_folder(name) / "bin" / "python"
     status, output = _run_setup(name)
     if status == 0:
-        python = Path(output.rstrip("\n"))
-        _found[name] = python, _touched(name)
-        return python
+        _found[name] = _touched(name)
+        return Path(output.rstrip("\n"))
     if status == 2:
         raise UserError(f"the {name} environment cannot be made here: the reason is above")
     raise WorkFailed(f"the {name} environment could not be made: the reason is above")
 
 
-_found: dict[str, tuple[Path, list[object]]] = {}
-"""The environments that this process has found whole, each with what was there then."""
+_found: dict[str, list[object]] = {}
+"""The environments that this process has found whole, each with what there was then."""
 
 
 def _touched(name: str) -> list[object]:
@@ -142,7 +140,11 @@ def _touched(name: str) -> list[object]:
 
 def is_made(name: str) -> bool:
     """Tell whether an environment is there, whole and up to date."""
-    return _run_setup("--check", name)[0] == 0
+    if _found.get(name) != _touched(name):
+        if _run_setup("--check", name)[0] != 0:
+            return False
+        _found[name] = _touched(name)
+    return True
 
 
 def engine_versions(python: Path, distributions: Sequence[str]) -> dict[str, str | None]:

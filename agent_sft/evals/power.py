@@ -6,13 +6,16 @@ its statistic has a noncentral t distribution with T - 1 degrees and noncentrali
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import nctdtr
 
 from agent_sft.evals.intervals import t_quantile
 
 POWER = 0.8
+STEPS = 10**12
+"""Among so many differences the smallest one is sought that can be told."""
 MOST = 1_000_000
 """More tasks than this are as good as never."""
 
@@ -38,13 +41,7 @@ def tasks_needed(difference: float, deviation: float) -> int | None:
     effect = difference / deviation
     if power(effect, MOST) < POWER:
         return None
-    low, high = 1, 2
-    while power(effect, high) < POWER:
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(effect, middle) >= POWER else (middle, high)
-    return high
+    return bisect_left(range(MOST), POWER, lo=2, key=lambda tasks: power(effect, tasks))
 
 
 def detectable(deviation: float, tasks: int) -> float | None:
@@ -54,4 +51,6 @@ def detectable(deviation: float, tasks: int) -> float | None:
     furthest = 1.0
     while power(furthest, tasks) < POWER:
         furthest *= 2
-    return float(brentq(lambda effect: power(effect, tasks) - POWER, 0.0, furthest)) * deviation
+    # Not by scipy.optimize, which takes half a second to import.
+    step = furthest / STEPS
+    return bisect_left(range(STEPS), POWER, key=lambda number: power(number * step, tasks)) * step * deviation

@@ -15,7 +15,6 @@ from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.outcomes import outcomes, parse_measure
 from agent_sft.evals.results import Trial
-from agent_sft.evals.statistics import estimate
 from agent_sft.evals.tasks import read_tasks
 from agent_sft.files import digest_value, read_lines
 from agent_sft.runs.processes import StopSignal
@@ -136,6 +135,9 @@ class Scorer:
 
 def scored(benchmark: BenchmarkConfig, step: int, outcome: Outcome) -> Scored:
     """Return what an evaluation says of a benchmark."""
+    # Its intervals take a third of a second to import, and most trainings have no benchmark.
+    from agent_sft.evals.statistics import estimate
+
     found = outcomes(outcome.evaluation, outcome.trials)
     metrics: dict[str, float] = {}
     for name in benchmark.metrics:
