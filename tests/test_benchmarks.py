@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.asha_vs_grid import Pair, Search
 from benchmarks.gpu.analysis import Model, attention_operations, dense_operations, mean_of_last, ratio, summarise
 from benchmarks.gpu.conversations import about_tokens, make_conversations
 from benchmarks.gpu.page import markdown
 from benchmarks.overhead import lines, summary
+from benchmarks.plan_estimates import Outcome
 
 MODEL = Model(parameters=1000, layers=2, hidden=8)
 
@@ -175,3 +177,17 @@ def test_odd_data_goes_through_in_any_number(repo: Path, train_python: Path) -> 
     done = subprocess.run(command, cwd=repo, env=environment(train_python), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2 and "none refused" in done.stdout
+
+
+def test_an_estimate_is_held_against_all_that_was_done() -> None:
+    outcome = Outcome("two phases", {"probe": 20.0, "candidates": 80.0}, {"probe": 30.0, "candidates": 100.0})
+    assert outcome.ratio == pytest.approx(1.3)
+    assert "1.30" in outcome.line() and "probe 20/30, candidates 80/100" in outcome.line()
+
+
+def test_what_a_shorter_search_loses_is_a_share_of_what_training_gained() -> None:
+    grid = Search(steps=900, winner="a", loss=1.0, untrained=3.0, folder="", seconds=9.0)
+    asha = Search(steps=300, winner="b", loss=1.1, untrained=3.0, folder="", seconds=4.0)
+    pair = Pair(1, grid, asha, difference=0.1, low=-0.05, high=0.25, p=0.2)
+    assert pair.share == pytest.approx(0.05)
+    assert " 33% " in pair.line() and "5.0% of what was gained" in pair.line()

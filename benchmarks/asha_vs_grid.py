@@ -1,0 +1,175 @@
+"""What stopping those that fall behind saves, and what it costs: `--search asha` against the full grid of nine.
+
+    python benchmarks/asha_vs_grid.py
+
+Nine candidates (LoRA ranks 8, 16, 32, each with three rates) of the small telecom benchmark's data, from one base that
+is made beforehand (`--base` takes one that is there), searched both ways with the same seed: the same parts of the
+data, the same trainings. Reported for each seed: the optimizer steps that all candidates took together, both winners,
+and their losses on the conversations by which nothing was chosen, with the mean difference and its 95 % interval over
+those conversations (`agent_sft/evals/losses.py`). Exit 1 where the winners differ by more than `--within` of what
+training gained at all: the grid's winner against the base.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from agent_sft.errors import WorkFailed  # noqa: E402
+from agent_sft.evals.losses import compare_losses, loss_table, read_losses  # noqa: E402
+from agent_sft.planning.sweeps import BASE, FINAL  # noqa: E402
+from agent_sft.report.plan.record import (  # noqa: E402
+    JUDGEMENT,
+    SCOREBOARD,
+    Judgement,
+    Scoreboard,
+    read_record,
+)
+
+EXAMPLE = ROOT / "examples" / "mini_telecom"
+CANDIDATES = ("--ranks", "8,16,32", "--rates", "1e-2,3e-3,1e-3")
+EPOCHS = "2"
+
+
+@dataclass(frozen=True)
+class Search:
+    """How one search ended."""
+
+    steps: int
+    """Of all candidates together."""
+    winner: str
+    loss: float
+    """Of the winner on the conversations that judge."""
+    untrained: float
+    folder: str
+    """The winner's evaluation."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both searches with one seed."""
+
+    seed: int
+    grid: Search
+    asha: Search
+    difference: float
+    """ASHA's winner's mean loss less the grid's."""
+    low: float | None
+    high: float | None
+    p: float
+
+    @property
+    def share(self) -> float:
+        """The difference as a share of what training gained."""
+        return self.difference / (self.grid.untrained - self.grid.loss)
+
+    def line(self) -> str:
+        """Return the row of the table."""
+        ends = f"{self.low:+.4f} to {self.high:+.4f}" if self.low is not None and self.high is not None else "the same"
+        return (
+            f"{self.seed:4d}  {self.grid.steps:6d} {self.asha.steps:6d} {self.asha.steps / self.grid.steps:6.0%}   "
+            f"{self.grid.winner:18s} {self.asha.winner:18s} {self.grid.loss:.4f} {self.asha.loss:.4f}   "
+            f"{self.difference:+.4f} ({ends}; p = {self.p:.3f}), {self.share:.1%} of what was gained"
+        )
+
+
+def main() -> None:
+    """Run it and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one pair of searches each")
+    parser.add_argument("--base", type=Path, help="the folder of a base that run_sft.sh trained already")
+    parser.add_argument("--epochs", default=EPOCHS, help=f"of each candidate (default: {EPOCHS})")
+    parser.add_argument("--within", type=float, default=0.1, help="share of what training gained (default: 0.1)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="agent-sft-asha-") as temporary:
+        place = Path(temporary)
+        call([sys.executable, str(EXAMPLE / "make_data.py"), str(place / "data")], place)
+        base = options.base.absolute() if options.base is not None else make_base(place)
+        print(
+            "seed    grid   asha  share   grid's winner      asha's winner      losses          difference", flush=True
+        )
+        pairs = []
+        for seed in options.seeds:
+            pairs.append(compared(seed, place, base, options.epochs))
+            print(pairs[-1].line(), flush=True)
+    if options.json is not None:
+        options.json.write_text(json.dumps([asdict(pair) for pair in pairs], indent=1))
+    steps = sum(pair.asha.steps for pair in pairs) / sum(pair.grid.steps for pair in pairs)
+    near = sum(abs(pair.share) <= options.within for pair in pairs)
+    print(f"steps: {steps:.0%} of the grid's; winners within {options.within:.0%}: {near} of {len(pairs)}")
+    sys.exit(0 if near == len(pairs) else 1)
+
+
+def make_base(place: Path) -> Path:
+    """Train the base from which all candidates start."""
+    settings = ["--model", "configs/tiny/mini_telecom.yaml", "--config", "configs/mini_telecom.yaml"]
+    words = [str(place / "data" / "base.json"), "--skip-process", *settings, "--output-dir", str(place / "base")]
+    call(["bash", "run_sft.sh", *words], ROOT)
+    return place / "base"
+
+
+def compared(seed: int, place: Path, base: Path, epochs: str) -> Pair:
+    """Search both ways with one seed."""
+    grid, asha = (searched(way, seed, place, base, epochs) for way in ("grid", "asha"))
+    table = loss_table({"grid": read_losses(grid.folder), "asha": read_losses(asha.folder)})
+    (told,) = compare_losses(table, "grid")
+    return Pair(seed, grid, asha, told.value, told.low, told.high, told.p)
+
+
+def searched(way: str, seed: int, place: Path, base: Path, epochs: str) -> Search:
+    """Search one way; the winner is judged as it is."""
+    name = f"{way}_{seed}"
+    data = ["data/syc_20pct.json", "--skip-process", "--cutoff-len", "512", "--epochs", epochs]
+    how = ["--model", str(base), *CANDIDATES, "--search", way, "--seed", str(seed), "--skip-final"]
+    call(
+        [
+            *(sys.executable, "-P", "-m", "agent_sft", "plan", *data, *how),
+            *("--name", name, "--yes", "--no-probe", "--no-deploy"),
+        ],
+        place,
+    )
+    folder = place / "plans" / name
+    board = read_record(folder, SCOREBOARD, Scoreboard)
+    judgement = read_record(folder, JUDGEMENT, Judgement)
+    assert board is not None and judgement is not None
+    judged = {one.name: one for one in judgement.models}
+    untrained, winner = judged[BASE], judged[FINAL]
+    assert untrained.loss is not None and winner.loss is not None
+    line = board.line(judgement.candidate)
+    assert line is not None
+    return Search(
+        steps=sum(one.steps for one in board.lines),
+        winner=line.candidate.name,
+        loss=winner.loss,
+        untrained=untrained.loss,
+        folder=str(folder / winner.folders["loss"]),
+        seconds=sum(json.loads((folder / "spent.json").read_bytes()).values()),
+    )
+
+
+def call(command: Sequence[str], folder: Path) -> None:
+    """Run a command to its end.
+
+    Raises:
+        WorkFailed: it failed; with what it printed last.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise WorkFailed(f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+
+
+if __name__ == "__main__":
+    main()
