@@ -26,6 +26,8 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     silence: float = 0.0
     """Seconds without any answer; then the connection is closed."""
+    cut: bool = False
+    """Whether the connection is closed in the middle of the body."""
 
 
 class Provider:
@@ -94,7 +96,7 @@ class Provider:
                         provider._ended.wait(found.silence)
                         self.close_connection = True
                         return
-                    self._say(found.status, found.body, found.headers)
+                    self._say(found.status, found.body, found.headers, cut=found.cut)
                     return
                 message = {"role": "assistant", **(found if isinstance(found, dict) else {"content": found})}
                 self._say(200, json.dumps(completion(request, message)))
@@ -108,7 +110,7 @@ class Provider:
                     return False
                 return True
 
-            def _say(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+            def _say(self, status: int, text: str, headers: dict[str, str] | None = None, *, cut: bool = False) -> None:
                 body = text.encode()
                 self.send_response(status)
                 for name, value in (headers or {}).items():
@@ -116,7 +118,8 @@ class Provider:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(body[: len(body) // 2] if cut else body)
+                self.close_connection = self.close_connection or cut
 
             def log_message(self, *args: object) -> None:
                 pass

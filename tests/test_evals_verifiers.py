@@ -37,6 +37,8 @@ LOOK = {"name": "look", "arguments": {"id": 7}}
 SCHEMA = {"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}}
 
 ACCEPTED: list[Case] = [
+    ("answered", {}, said("No.")),
+    ("answered", {}, called(("look", {}))),
     ("contains", {"expected": "<answer>A</answer>"}, said("So: <answer>A</answer>.")),
     ("contains", {"expected": ["one", "two"]}, said("two and one")),
     ("contains", {"expected": "straße", "ignore_case": True}, said("STRASSE")),
@@ -78,6 +80,7 @@ ACCEPTED: list[Case] = [
 ]
 
 REJECTED: list[tuple[str, dict[str, Any], Answer, str]] = [
+    ("answered", {}, said(" \n"), "says nothing and calls nothing"),
     ("contains", {"expected": "A"}, said("a"), "does not contain 'A'"),
     ("contains", {"expected": ["one", "two"]}, said("one"), "does not contain 'two'"),
     ("exact", {"expected": "yes"}, said("yes, sure"), "is 'yes, sure', not 'yes'"),

@@ -26,6 +26,7 @@ HEIGHT = {
     "stages": 5,
     "report": 5,
     "sweep": 6,
+    "distill": 6,
     "experiment": 6,
     "planning": 7,
     "cli": 8,

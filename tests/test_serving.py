@@ -20,6 +20,7 @@ from agent_sft.runs.processes import catch_signals
 from agent_sft.stages.evaluating import Outcome, evaluate, evaluate_on, pending
 from agent_sft.stages.reporting import Quiet
 from agent_sft.stages.serving import Server, ServeRequest, serve
+from tests.conftest import RunCli
 from tests.serving import TOOL, all_gone, answer, command_of, family_of, other_adapter, port_is_free, rewritten, text
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,24 @@ def test_it_answers_under_a_name_of_its_own(server: Server, endpoint: Endpoint, 
     assert endpoint.models() == [model.name]
     assert answer(endpoint, model.name)["usage"]["completion_tokens"] == 12
     assert server.alive()
+
+
+def test_it_teaches(server: Server, call_cli: RunCli, tmp_path: Path) -> None:
+    """Each prompt ends as a conversation, or is listed with what was wrong with its answers."""
+    prompts = tmp_path / "prompts.jsonl"
+    given = [{"prompt": f"My line L{number} is slow.", "tools": [TOOL]} for number in range(3)]
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in given))
+    target = ["--to", tmp_path / "gold.jsonl", "--out", tmp_path, "--max-tokens", "300", "-n", "2"]
+    key = {"AGENT_SFT_API_KEY": server.model.api_key}
+    done = call_cli("distill", prompts, "--teacher", server.model.url, *target, env=key)
+    made, failed, kept = (
+        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("conversations", "failures", "answers")
+    )
+    assert len(made) + len(failed) == 3, done.stderr
+    assert {one["kind"] for one in failed} <= {"rejected"}
+    assert all(one["output_tokens"] for one in kept)
+    assert all(row["metadata"]["teacher"] == server.model.name for row in made)
 
 
 def test_its_processes_import_the_engine_once(server: Server) -> None:

@@ -16,6 +16,7 @@ COMMANDS = {
     "sft": "Fine-tune a model on a file of conversations (what run_sft.sh runs).",
     "prepare": "Validate conversations and write dataset_info.json.",
     "data": "Look at conversations: what is in them, and exactly what is trained on.",
+    "distill": "Ask a teacher for answers to prompts, and keep the good ones as a dataset.",
     "eval": "Score models, report what was found, and compare them.",
     "experiment": "Run an experiment that is described in one file.",
     "validate": "Check an experiment file before anything is spent.",

@@ -30,7 +30,14 @@ def program() -> str:
 class TerminalReporter:
     """Shows a stage's words and progress on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = "evaluating", unit: str = "trial") -> None:
+        """Begin.
+
+        Args:
+            title: what an evaluation is called.
+            unit: what it consists of.
+        """
+        self._title, self._unit = title, unit
         self._bar: Any = None
         self._task: Any = None
         self._said = 0.0
@@ -50,8 +57,8 @@ class TerminalReporter:
             title, unit, done = "training", "step ", progress.step
             parts = _training_figures(progress)
         else:
-            title, unit, done = "evaluating", "trial ", progress.done
-            parts = _evaluation_figures(progress)
+            title, unit, done = self._title, f"{self._unit} ", progress.done
+            parts = _evaluation_figures(progress, self._unit)
         if sys.stderr.isatty():
             self._move_bar(title, done, progress.total, "".join(f"  {part}" for part in parts))
         elif time.monotonic() - self._said >= PLAIN_SECONDS or done == progress.total:
@@ -103,9 +110,9 @@ def _training_figures(progress: TrainingProgress) -> list[str]:
     return parts
 
 
-def _evaluation_figures(progress: EvaluationProgress) -> list[str]:
+def _evaluation_figures(progress: EvaluationProgress, unit: str) -> list[str]:
     parts = [f"{progress.successes} succeeded"]
     if progress.failed:
         parts.append(f"{progress.failed} could not be run")
-    parts.append(f"{progress.rate:.1f} trials/s" if progress.rate >= 1 else f"{1 / progress.rate:.1f} s/trial")
+    parts.append(f"{progress.rate:.1f} {unit}s/s" if progress.rate >= 1 else f"{1 / progress.rate:.1f} s/{unit}")
     return [*parts, f"{duration(progress.remaining)} left"]

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 import orjson
 
+from agent_sft.engines.endpoint import Refused
 from agent_sft.engines.served import ServedModel
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a request is tried again: doubled each time, half of it at random (so that not all come at once)."""
+LONGEST_ASKED = 600.0
+"""Seconds that a server may ask us to wait."""
 AGAIN = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
 """Answers after which the same request can succeed."""
 TOO_LONG = ("maximum context length", "context_length_exceeded", "longer than the maximum model length")
@@ -53,11 +59,13 @@ class ChatClient:
         """
         self._model = model
         self._retries = retries
+        self._not_before = 0.0
+        self._ending = asyncio.Event()
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout, pool=None),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            headers={"Authorization": f"Bearer {model.api_key}"} if model.api_key else {},
-            trust_env=not model.url.startswith(("http://127.0.0.1", "http://localhost")),
+            headers=_headers(model.api_key),
+            trust_env=_by_proxy(model.url),
         )
 
     async def __aenter__(self) -> Self:
@@ -69,6 +77,10 @@ class ChatClient:
     ) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    def end(self) -> None:
+        """Try no request again: what is under way is the last attempt of each."""
+        self._ending.set()
 
     async def complete(self, messages: list[dict[str, Any]], **options: Any) -> Reply:
         """Return the model's answer to a conversation.
@@ -85,6 +97,7 @@ class ChatClient:
         attempt = 0
         while True:
             again, pause, reason = True, None, ""
+            await self._pause(self._not_before - time.monotonic())
             try:
                 answer = await self._client.post(
                     f"{self._model.url}/chat/completions", content=body, headers={"Content-Type": "application/json"}
@@ -106,10 +119,22 @@ class ChatClient:
                     again = answer.status_code in AGAIN
                     pause = _asked_pause(answer)
             attempt += 1
-            if not again or attempt > self._retries:
+            if not again or attempt > self._retries or self._ending.is_set():
                 tried = f" ({attempt} attempts)" if attempt > 1 else ""
                 raise ProviderFailed(f"{reason}{tried}")
-            await asyncio.sleep(pause if pause is not None else pause_before(attempt))
+            if pause is None:
+                await self._pause(pause_before(attempt))
+            else:  # Its limit is for all requests: none goes out before, and then not all at once.
+                self._not_before = max(self._not_before, time.monotonic() + pause)
+                await self._pause(pause + min(1.0, pause) * random.random())  # noqa: S311 - as below
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, and no longer than there is an attempt to come."""
+        if seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), seconds)
+        if self._ending.is_set():
+            raise ProviderFailed("stopped before it was answered")
 
 
 def pause_before(attempt: int) -> float:
@@ -118,12 +143,47 @@ def pause_before(attempt: int) -> float:
     return longest * (0.5 + random.random() / 2)  # noqa: S311 - it spreads requests, it hides nothing
 
 
-def _asked_pause(answer: httpx.Response) -> float | None:
-    """Return the pause that the server asks for."""
+def served_names(url: str, key: str, *, timeout: float = 10.0) -> list[str]:
+    """Return the names of the models that an address serves.
+
+    Args:
+        url: up to `/v1`; https, and by way of the environment's proxy where it is not on this machine.
+        key: sent with the request; may be empty.
+        timeout: seconds.
+
+    Raises:
+        Refused: the server answered with another status than 200.
+        OSError: nothing answers there, or not with a list of models.
+    """
     try:
-        return min(LONGEST_PAUSE, max(0.0, float(answer.headers["Retry-After"])))
-    except (KeyError, ValueError):
+        with httpx.Client(timeout=timeout, trust_env=_by_proxy(url)) as client:
+            answer = client.get(f"{url}/models", headers=_headers(key))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ConnectionError(str(error) or type(error).__name__) from error
+    if answer.status_code != httpx.codes.OK:
+        raise Refused(answer.status_code, answer.text)
+    try:
+        return [str(entry["id"]) for entry in orjson.loads(answer.content)["data"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConnectionError("it is no list of models that it answers with") from error
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _by_proxy(url: str) -> bool:
+    return not url.startswith(("http://127.0.0.1", "http://localhost"))
+
+
+def _asked_pause(answer: httpx.Response) -> float | None:
+    """Return the pause that the server asks for, in seconds or up to a date."""
+    asked = answer.headers.get("Retry-After", "")
+    try:
+        seconds = float(asked) if asked[:1].isdigit() else parsedate_to_datetime(asked).timestamp() - time.time()
+    except ValueError:
         return None
+    return min(LONGEST_ASKED, max(0.0, seconds))
 
 
 def _reply(content: bytes) -> Reply | None:
@@ -144,4 +204,8 @@ def _reply(content: bytes) -> Reply | None:
 
 
 def _shown(text: str) -> str:
+    """Return what a server says in a line: its own words where it wraps them as OpenAI does."""
+    with suppress(ValueError, KeyError, TypeError):
+        said = orjson.loads(text)["error"]["message"]
+        text = said if isinstance(said, str) and said else text
     return " ".join(text.split())[:300]

@@ -15,7 +15,7 @@ from agent_sft.evals.verifiers.registry import make_verifier
 
 TASKS = "tasks.jsonl"
 
-KEYS = ("task_id", "instruction", "messages", "system", "tools", "verifier", "family", "metadata")
+KEYS = ("task_id", "instruction", "messages", "system", "tools", "verifier", "folder", "family", "metadata")
 ROLES = ("system", "user", "assistant", "tool")
 SHOWN = 10
 """How many bad rows are listed."""
@@ -93,7 +93,7 @@ def _task(line: bytes, folder: Path) -> Task:
         id=_identity(row.get("task_id")),
         messages=_messages(row),
         tools=tuple(_tools(row.get("tools"))),
-        verifier=make_verifier(row["verifier"], where="", folder=folder),
+        verifier=make_verifier(row["verifier"], where="", folder=folder / (_text(row, "folder", None) or "")),
         family=_text(row, "family", None),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -290,14 +291,18 @@ def unserved(model: ModelFiles) -> ServedModel:
     )
 
 
-def serve_request(config: EvaluationConfig) -> ServeRequest:
-    """Return how the model of an evaluation is to be served.
+def serve_request(model: str, options: dict[str, Any]) -> ServeRequest:
+    """Return how a model is to be served.
+
+    Args:
+        model: a run, a folder or a hub name.
+        options: of `agent-sft serve`, by their names with underscores.
 
     Raises:
         UserError: an option is unknown or wrong.
     """
     try:
-        return ServeRequest.model_validate({"model": config.model, **config.serve})
+        return ServeRequest.model_validate({"model": model, **options})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
@@ -323,7 +328,7 @@ def _model(
     elif not evaluator.serves:
         yield unserved(local_model(config.model)), lambda: None
     else:
-        request = serve_request(config)
+        request = serve_request(config.model, config.serve)
         with ExitStack() as stack:
             try:
                 server = stack.enter_context(

@@ -98,7 +98,7 @@ class Scorer:
         """Serve a model before it is needed. Where that fails, the first model to score tells of it."""
         config = EvaluationConfig.model_validate(order.evaluation)
         try:
-            self._bench.have(serve_request(config), order.lora_rank)
+            self._bench.have(serve_request(config.model, config.serve), order.lora_rank)
         except (UserError, WorkFailed) as error:
             self._log.say(str(error))
             self._bench.end()
@@ -133,7 +133,7 @@ class Scorer:
         return Answer(job=order.job, status=error.exit_code, reason=str(error).splitlines()[0])
 
     def _scored(self, config: EvaluationConfig, rank: int | None) -> None:
-        model = self._bench.have(serve_request(config), rank)
+        model = self._bench.have(serve_request(config.model, config.serve), rank)
         if (other := make_room(config)) is not None:
             self._log.say(f"set aside what {config.out} held: {other}")
         found = evaluate_on(self._bench.server, model, config, reporter=self._log, stop=self._stop)

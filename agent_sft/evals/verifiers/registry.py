@@ -17,6 +17,7 @@ VERIFIERS = Registry(
     group="agent_sft.verifiers",
     package="agent_sft.evals.verifiers",
     built_in=(
+        "answered",
         "command",
         "contains",
         "exact",

@@ -74,6 +74,8 @@ class EvalRun:
     """Run no others than these; None for all that have no score yet."""
     why_dead: Callable[[], str | None] = lambda: None
     """Tells why the server of the model is gone; None while it is there."""
+    floor: bool = True
+    """Whether the score of an agent that does nothing is wanted."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ class Evaluator(ABC):
         benchmark = self.benchmark(run)
         with run_lock(folder / "lock") as lock:
             evaluation = kept_evaluation(folder, self._evaluation(model, benchmark, run))
-            if evaluation.floor is None and self.has_floor:
+            if evaluation.floor is None and self.has_floor and run.floor:
                 floor = self._floor(benchmark, run)
                 evaluation = structs.replace(evaluation, floor=floor)
             write_evaluation(folder, evaluation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from agent_sft.engines.endpoint import Endpoint, Refused
+from agent_sft.engines.endpoint import Refused
 from agent_sft.engines.nothing import CUSTOMER
 from agent_sft.engines.served import ServedModel, known_by_address
 from agent_sft.errors import UserError, WorkFailed, nearest
@@ -112,16 +112,20 @@ def model_at(text: str, key: str, *, where: str, key_variable: str) -> ServedMod
         UserError: the server refuses the key, serves several models or none of this name.
         WorkFailed: nothing answers there.
     """
+    from agent_sft.engines.chat import served_names
+
     url, _, name = text.partition("#")
     url = url.rstrip("/")
     try:
-        names = Endpoint(url, key).models()
+        names = served_names(url, key)
     except Refused as refused:
         if refused.status in (401, 403):
             what = "the server refuses the key" if key else "the server wants a key"
             raise UserError(what, where=f"{where} {url}", fix=f"set {key_variable}, or write it into .env") from None
+        if name and refused.status in (404, 405, 501):  # it lists no models: the name cannot be checked
+            return known_by_address(name, url, key)
         raise WorkFailed(f"{url} does not list its models ({refused})") from refused
-    except (OSError, KeyError, TypeError) as error:
+    except OSError as error:
         raise WorkFailed(f"nothing answers at {url} ({error})", fix="start the server, or mend the address") from error
     if not name and len(names) == 1:
         name = names[0]
