@@ -90,7 +90,7 @@ def final_sections(
 def settings_words(one: Candidate) -> str:
     """Return a candidate's settings in words."""
     rank = f"LoRA rank {one.rank}, " if one.rank is not None else "all weights, "
-    return f"{one.model}, {rank}learning rate {one.rate:g}, batch {one.batch}, {plain(one.epochs)} epochs"
+    return f"{one.model}, {rank}learning rate {one.rate:g}, batch {one.batch}, {_epochs(one.epochs)}"
 
 
 def _data(found: Inspection) -> list[str]:
@@ -119,7 +119,7 @@ def _done(plan: PlanRecord) -> list[str]:
     final = (
         "the winner is deployed as it is"
         if plan.skip_final
-        else f"the winner's settings are trained on all data for {plain(plan.final_epochs)} epochs"
+        else f"the winner's settings are trained on all data for {_epochs(plan.final_epochs)}"
     )
     serve = ", then served" if plan.deploy else ""
     return [
@@ -176,6 +176,10 @@ def candidates_table(candidates: Sequence[Candidate]) -> Table:
     ]
     head = ["candidate", "model", "LoRA rank", "learning rate", "epochs", "batch", "steps"]
     return Table("Candidates", head, rows)
+
+
+def _epochs(number: float) -> str:
+    return f"{plain(number)} epoch{'' if number == 1 else 's'}"
 
 
 def costs_table(plan: PlanRecord) -> Table:
