@@ -29,6 +29,7 @@ HEIGHT = {
     "distill": 6,
     "experiment": 6,
     "planning": 7,
+    "wizard": 7,
     "cli": 8,
     "__main__": 9,
 }
@@ -53,6 +54,7 @@ DEPENDENCIES = {
     "numpy",
     "orjson",
     "psutil",
+    "questionary",
     "pydantic",
     "referencing",
     "yaml",

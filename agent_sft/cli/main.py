@@ -13,6 +13,7 @@ from agent_sft import __version__
 from agent_sft.cli.lazy import LazyGroup
 
 COMMANDS = {
+    "init": "From nothing to a training: one question after the other.",
     "sft": "Fine-tune a model on a file of conversations (what run_sft.sh runs).",
     "prepare": "Validate conversations and write dataset_info.json.",
     "data": "Look at conversations: what is in them, and exactly what is trained on.",

@@ -23,6 +23,17 @@ def serving_lines(record: Record) -> Iterator[str]:
         yield f"  adapters   {', '.join(model['adapters'])}"
     yield f"  log        {record.log}"
     yield ""
+    yield from calling_lines(name, url, key)
+
+
+def calling_lines(name: str, url: str, key: str) -> Iterator[str]:
+    """Return how a served model is called from Python and from the shell.
+
+    Args:
+        name: what requests call it.
+        url: up to `/v1`.
+        key: the file with its key.
+    """
     yield "Call it from Python (pip install openai):"
     yield "  from pathlib import Path"
     yield "  from openai import OpenAI"

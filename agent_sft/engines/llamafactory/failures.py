@@ -6,9 +6,11 @@ from pathlib import Path
 
 from agent_sft.engines.failures import KILLED, known_remedy
 
+_NO_MEMORY = r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED"
+
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
-        r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
+        _NO_MEMORY,
         "the GPU's memory does not suffice: try --batch-size 1, --deepspeed ds_configs/ds_zero3.json,"
         " --finetuning-type lora, or a smaller --cutoff-len (`agent-sft doctor` estimates each)",
     ),
@@ -29,6 +31,11 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "DeepSpeed compiles its CPU optimizer: install g++ and the Python headers, or choose a config without offload",
     ),
 )
+
+
+def ran_out_of_memory(log: Path) -> bool:
+    """Tell whether a training failed because a GPU's memory did not suffice."""
+    return known_remedy(log, ((_NO_MEMORY, "memory"),)) is not None
 
 
 def remedy(log: Path, exit_code: int) -> str | None:

@@ -78,6 +78,13 @@ def model_shape(model: str, python: Path | None = None) -> ModelShape | None:
     return _shape(answer, None)
 
 
+def described_shape(config: dict[str, Any]) -> ModelShape:
+    """Return the shape of a model whose config.json is known, with its `model_type` among those described here."""
+    shape = _shape(config, None)
+    assert shape is not None, config
+    return shape
+
+
 def local_folder(model: str) -> Path | None:
     """Return the folder that holds a model: itself, or the hub cache's newest snapshot; None if neither is there."""
     if (Path(model) / "config.json").is_file():
