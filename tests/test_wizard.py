@@ -237,7 +237,10 @@ def stand_in(place: Path, script: str) -> Path:
 OUT_OF_MEMORY = """
 while [[ $1 != --output-dir ]]; do shift; done
 mkdir -p "$2/attempts/1"
-grep -q 'finetuning_type: lora' "$2/../sft_train.yaml" && { echo '{"global_step": 7}' >"$2/trainer_state.json"; exit 0; }
+if grep -q 'finetuning_type: lora' "$2/../sft_train.yaml"; then
+    echo '{"global_step": 7}' >"$2/trainer_state.json"
+    exit 0
+fi
 echo 'torch.OutOfMemoryError: CUDA out of memory' >"$2/attempts/1/train.log"
 exit 1
 """
