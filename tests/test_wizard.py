@@ -15,8 +15,9 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
+from agent_sft.config.tiny import TINY
 from agent_sft.runs.devices import Gpu
-from agent_sft.wizard.models import KNOWN, TINY, needed, offered
+from agent_sft.wizard.models import KNOWN, needed, offered
 from agent_sft.wizard.settings import computed
 from tests.conftest import RunCli
 from tests.support import SMALL
