@@ -257,6 +257,7 @@ def test_out_of_memory_leads_to_settings_that_need_less(call_cli: RunCli, place:
     assert settings["per_device_train_batch_size"] == 1
     assert settings["gradient_accumulation_steps"] == 2
     assert "mine is trained" in done.stdout
+    assert "servers/mine/api-key" in done.stdout
     assert 'OpenAI(base_url="http://127.0.0.1:8000/v1"' in done.stdout
     assert "curl -s http://127.0.0.1:8000/v1/chat/completions" in done.stdout
 

@@ -60,7 +60,7 @@ class Record:
     @property
     def key_file(self) -> Path:
         """The file with the API key."""
-        return self.folder / "api-key"
+        return key_file(self.folder)
 
     @property
     def state(self) -> str:
@@ -109,7 +109,7 @@ class Record:
 
     def remove(self) -> None:
         """Forget the server; its log stays."""
-        for name in ("server.json", "api-key", "request.json"):
+        for name in ("server.json", key_file(self.folder).name, "request.json"):
             (self.folder / name).unlink(missing_ok=True)
 
 
@@ -127,6 +127,11 @@ def server_folder(name: str) -> Path:
     except OSError as error:
         raise unwritable(folder, error) from error
     return folder
+
+
+def key_file(folder: Path) -> Path:
+    """Return the file with the key of the server of a folder."""
+    return folder / "api-key"
 
 
 def all_servers() -> list[Record]:

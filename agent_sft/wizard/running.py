@@ -10,12 +10,11 @@ from dataclasses import replace
 
 from agent_sft.engines.llamafactory.failures import ran_out_of_memory
 from agent_sft.engines.llamafactory.results import read_result
-from agent_sft.stages.serving_registry import server_folder
+from agent_sft.stages.serving_registry import key_file, server_folder
 from agent_sft.stages.snippets import calling_lines
 from agent_sft.wizard.writing import SCRIPT, Work
 
 PORT = 8000
-KEY = "key"
 
 
 def run(work: Work) -> int:
@@ -70,4 +69,4 @@ def summary(work: Work, program: str) -> Iterator[str]:
     yield "Serve it:"
     yield f"  {shlex.quote(program)} serve {work.output} --name {work.name} --port {PORT} --detach"
     yield ""
-    yield from calling_lines(work.name, f"http://127.0.0.1:{PORT}/v1", str(server_folder(work.name) / KEY))
+    yield from calling_lines(work.name, f"http://127.0.0.1:{PORT}/v1", str(key_file(server_folder(work.name))))
