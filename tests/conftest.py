@@ -16,6 +16,7 @@ from unittest import mock
 import hypothesis
 import pytest
 
+from tests.forks import fork_server
 from tests.serving import train
 
 # Nothing is fetched from a hub: everything the tests train is made on the spot.
@@ -82,6 +83,14 @@ LONGEST = (
     "test_types.py",
 )
 """The files that take longest, the longest first."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let what LLaMA-Factory does be forked, as in a sweep. tests/forks.py has an environment in which it is not."""
+    if not hasattr(config, "workerinput"):
+        stack = contextlib.ExitStack()
+        config.add_cleanup(stack.close)
+        os.environ |= stack.enter_context(fork_server())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

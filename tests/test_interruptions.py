@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent_sft.engines.llamafactory.checkpoints import find_checkpoints
+from tests.forks import unforked
 from tests.support import QUICK, final_step, loaded_examples, processes_of, short_data
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,7 @@ OPTIONS = (*QUICK, "--epochs", "5", "--checkpoint-interval", "3")
 def start(out: Path) -> subprocess.Popen[str]:
     data = short_data(out.parent)
     command = [sys.executable, "-P", "-m", "agent_sft", "sft", str(data), *OPTIONS, "--output-dir", str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=unforked())
 
 
 def exists(pattern: str) -> Moment:

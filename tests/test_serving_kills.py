@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,18 +109,17 @@ def test_what_it_prints_works_when_pasted_and_killed_while_it_answers(desk: Desk
     assert (refused.returncode, f"a server called '{NAME}' runs already" in refused.stderr) == (2, True)
     taken = desk.cli(str(desk.run), "--name", "another", "--port", str(desk.port))
     assert (taken.returncode, "Address already in use" in taken.stderr) == (2, True)
-    long = curl.replace('{"model"', '{"max_tokens": 30000, "ignore_eos": true, "model"')
-    asking = threading.Thread(target=subprocess.run, args=(["bash", "-c", long],), kwargs={"capture_output": True})
-    asking.start()
-    time.sleep(1)
+    long = curl.replace('{"model"', '{"stream": true, "max_tokens": 30000, "ignore_eos": true, "model"')
+    asking = subprocess.Popen(["bash", "-c", long.replace("-s ", "-sN ", 1)], stdout=subprocess.PIPE)
+    assert asking.stdout is not None
+    assert asking.stdout.readline().startswith(b"data: "), "it has begun to answer"
     family = family_of(owner.pid)
     assert "VLLM::EngineCore" in titles(owner.pid)
-    assert asking.is_alive()
     owner.kill()
     owner.communicate()
     assert all_gone(family)
     assert port_is_free(desk.port)
-    asking.join()
+    assert b"[DONE]" not in asking.communicate()[0]
 
 
 def test_detached_it_lives_on_and_is_killed_while_it_stops(desk: Desk) -> None:
@@ -141,8 +140,10 @@ def test_detached_it_lives_on_and_is_killed_while_it_stops(desk: Desk) -> None:
     assert (again.returncode, "runs already" in again.stderr) == (2, True)
     family = family_of(pid)
     os.kill(pid, signal.SIGTERM)
-    time.sleep(0.2)
-    os.kill(pid, signal.SIGKILL)
+    while "Shutting down" not in (desk.folder / "server.log").read_text() and psutil.pid_exists(pid):
+        time.sleep(0.005)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
     assert all_gone(family)
     assert port_is_free(desk.port)
     forgotten = desk.cli("stop", NAME)

@@ -12,13 +12,21 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent_sft.engines.llamafactory.launch import FORK_SERVER
 from agent_sft.errors import UserError
 from agent_sft.runs.directory import RunDirectory
 from agent_sft.stages.sft import removed_if_refused
 from tests.conftest import RunCli
+from tests.forks import unforked
 from tests.support import QUICK, SMALL, conversations, final_step, loaded_examples, short_data, tree
 
 pytestmark = pytest.mark.slow
+
+
+def losses(run: Path) -> list[float]:
+    """The loss of every step that was logged."""
+    history = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +122,13 @@ def test_a_changed_setting_sets_the_earlier_result_aside(trained: tuple[Path, st
 def test_fresh_sets_an_earlier_result_aside_and_starts_over(trained: tuple[Path, str], run_cli: RunCli) -> None:
     folder, _ = trained
     shutil.copytree(folder / "out put", folder / "fresh")
-    done = run_cli("sft", "my data.json", *QUICK, "--epochs", "1", "--fresh", "--output-dir", "fresh", cwd=folder)
+    options = ("sft", "my data.json", *QUICK, "--epochs", "1", "--fresh", "--output-dir", "fresh")
+    done = run_cli(*options, cwd=folder, env={FORK_SERVER: ""})
     assert done.returncode == 0, done.stderr
     assert "--fresh; set aside in fresh/set-aside/1" in done.stderr
-    assert (folder / "fresh" / "set-aside" / "1" / "checkpoint-12").is_dir()
+    before = folder / "fresh" / "set-aside" / "1"
+    assert (before / "checkpoint-12").is_dir()
+    assert losses(folder / "fresh") == losses(before), "started by itself, or forked: it comes to the same"
     assert loaded_examples(folder / "fresh") == [24, 24]
 
 
@@ -212,7 +223,10 @@ def test_a_loop_over_variants(tmp_path: Path, repo: Path, train_python: Path) ->
     """
     for pct in (0, 5):
         (tmp_path / f"data_{pct}.json").write_text(json.dumps(conversations()[pct : pct + 4]))
-    done = subprocess.run(["bash", "-euc", loop], cwd=tmp_path, capture_output=True, text=True, check=False)
+    # Started from a shell, LLaMA-Factory is imported anew.
+    done = subprocess.run(
+        ["bash", "-euc", loop], cwd=tmp_path, env=unforked(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     for pct in (0, 5):
         assert final_step(tmp_path / "saves" / "tiny" / f"telecom_{pct}pct") == 1
@@ -250,7 +264,7 @@ def test_interrupted_once_it_saves_and_goes_on_from_there(tmp_path: Path, repo: 
         "--output-dir",
         str(out),
     ]
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=unforked())
     wait_for_step(out, 3)
     run.send_signal(signal.SIGINT)  # the script has become the program by exec
     _, printed = run.communicate(timeout=600)

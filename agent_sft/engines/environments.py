@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -180,6 +180,7 @@ def call_inside(
     *args: str | os.PathLike[str],
     payload: Any = None,
     timeout: float | None = None,
+    started: Callable[[Sequence[str]], list[str]] = list,
 ) -> Any:
     """Run a program inside an engine's environment and return the value that it gave.
 
@@ -192,6 +193,7 @@ def call_inside(
         args: its command line.
         payload: a JSON-able value for its standard input; nothing there when None.
         timeout: seconds.
+        started: returns the command by which a command is started.
 
     Raises:
         WorkFailed: it failed, took too long or gave no result; with the end of what it printed.
@@ -206,7 +208,7 @@ def call_inside(
             given.seek(0)
         command = [str(python), "-c", _PREAMBLE, str(program.absolute()), *(os.fspath(arg) for arg in args)]
         # Files, not pipes: neither side ever waits for the other to read.
-        status = _run_in_group(command, given, result, log, timeout)
+        status = _run_in_group(started(command), given, result, log, timeout)
         if status is None:
             ending = f"took longer than {timeout:g} s"
         elif status != 0:

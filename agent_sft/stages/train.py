@@ -14,7 +14,7 @@ from agent_sft.engines.deepspeed.extensions import held_extensions
 from agent_sft.engines.llamafactory.arguments import fingerprinted
 from agent_sft.engines.llamafactory.checkpoints import find_checkpoints, weights_fault
 from agent_sft.engines.llamafactory.failures import remedy
-from agent_sft.engines.llamafactory.launch import training_command, training_environment
+from agent_sft.engines.llamafactory.launch import forked, training_command, training_environment
 from agent_sft.engines.llamafactory.paths import plainly_named
 from agent_sft.engines.llamafactory.results import TrainerLog, trainer_files
 from agent_sft.errors import UserError, WorkFailed
@@ -245,7 +245,7 @@ def _run_trainer(
     follower = TrainerLog(plan.output_dir / "trainer_log.jsonl")
     with _place_to_compile(plan, python) as (environment, hold):
         environment |= loop.variables() if loop is not None else {}
-        child = Child(command, log=log, env=environment, hold=[lock, *hold])
+        child = Child(_started(plan, command), log=log, env=environment, hold=[lock, *hold])
         try:
             checked = False
             while (code := child.poll()) is None:
@@ -273,6 +273,12 @@ def _run_trainer(
             raise Interrupted(stop.exit_code, outcome.get("global_step") if outcome.get("stopped") else None)
     if code != 0:
         raise WorkFailed(f"the training failed (exit code {code})", log=log, fix=remedy(log, code))
+
+
+def _started(plan: TrainingPlan, command: list[str]) -> list[str]:
+    """Return the command as it is started: forked from a process that has the engine imported, where it can be."""
+    alone = plan.launch.world_size == 1 and plan.deepspeed is None and not plan.gpus
+    return forked(command) if alone and plan.arguments.get("report_to") == "none" else command
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from agent_sft.sweep.cleaning import scored_steps
 from agent_sft.sweep.commands import runnable
 from agent_sft.sweep.doneness import make_room
 from agent_sft.sweep.executor import Executor, Handle
+from agent_sft.sweep.forking import Forking
 from agent_sft.sweep.graph import Job
 from agent_sft.sweep.journal import Journal
 from agent_sft.sweep.judging import Judge
@@ -61,6 +62,7 @@ class Working:
         self._journal = journal
         self._outside = outside
         self._say = say
+        self._forking = Forking(executor, standing)
         self._judge = Judge(standing, journal, outside.note_done, say, retry_seconds)
         self._processes: list[Process] = []
         self._scorers: list[Scorer] = []
@@ -87,6 +89,7 @@ class Working:
                 self.pool.give_back(scorer.share)
                 if scorer.job is not None:
                     self._judge.ended(scorer.job, status or 1, len(scorer.share.gpus), more=[scorer.log])
+        self._forking.end_if_over()
 
     def start(self) -> None:
         """Start what may start, as far as there is room; make room where only an idle server is in the way."""
@@ -141,6 +144,7 @@ class Working:
             if job is not None:
                 self._journal.ends(job.id, handle.poll() or 0, len(share.gpus))
                 self._standing.again(job, "stopped")
+        self._forking.end()
 
     def _launch(self, job: Job, share: Share) -> None:
         """Start a job in a process of its own."""
@@ -151,7 +155,7 @@ class Working:
         if job.evaluation is not None and (other := self._other_evaluation(job.evaluation)) is not None:
             self._say(f"{job.id}: set aside what {job.evaluation.out} held: {other}")
         log = self._begin(job, share)
-        environment = {**share.environment(), **job.environment}
+        environment = {**share.environment(), **job.environment, **self._forking.variables(job, share)}
         try:
             handle = self._executor.submit(job.id, runnable(job.command), environment, log)
         except OSError as error:

@@ -1,0 +1,107 @@
+"""One process has LLaMA-Factory imported and forks the trainings of a sweep: each but the first begins at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent_sft.engines.environments import engine_python
+from agent_sft.engines.llamafactory.launch import FORK_SERVER, Launch, fork_server_command, training_environment
+from agent_sft.errors import UserError, WorkFailed
+from agent_sft.sweep.executor import Executor, Handle
+from agent_sft.sweep.graph import Job, SweepPlan
+from agent_sft.sweep.slots import Share
+
+LOG = "fork_server.log"
+ALONE = Launch(processes=1, nodes=1, node_rank=0, master_addr="127.0.0.1", master_port=None)
+
+
+class States(Protocol):
+    """How the jobs of a plan stand."""
+
+    @property
+    def plan(self) -> SweepPlan:
+        """The plan."""
+
+    def state(self, job: str) -> str:
+        """Return a job's state."""
+
+
+class Forking:
+    """Starts that process with the first training after which others come, and ends it with the last one.
+
+    Without it, or where it has ended, trainings start by themselves. So they do on GPUs: importing LLaMA-Factory
+    looks at them, and what is forked afterwards could not use them.
+    """
+
+    def __init__(self, executor: Executor, standing: States) -> None:
+        """Get ready; nothing is started yet."""
+        self._executor = executor
+        self._standing = standing
+        self._alone = in_one_process(standing.plan)
+        self._place: tempfile.TemporaryDirectory[str] | None = None
+        self._server: Handle | None = None
+
+    def variables(self, job: Job, share: Share) -> dict[str, str]:
+        """Return the variables by which a job, if it is a training, finds the process."""
+        if share.on_gpus or job.id not in self._alone:
+            return {}
+        if self._server is None and self._coming() > 1:
+            self._start(share)
+        return {} if self._place is None else {FORK_SERVER: self._socket}
+
+    def end_if_over(self) -> None:
+        """End it where no training comes any more: it holds memory."""
+        if self._server is not None and self._coming() == 0:
+            self.end()
+
+    def end(self) -> None:
+        """End it; what it forked ends with it."""
+        if self._server is not None:
+            self._server.kill()
+        if self._place is not None:
+            self._place.cleanup()
+        self._server = self._place = None
+
+    def _coming(self) -> int:
+        """Return how many trainings are not over, those that run included."""
+        return sum(self._standing.state(name) not in ("done", "failed", "skipped") for name in self._alone)
+
+    @property
+    def _socket(self) -> str:
+        assert self._place is not None
+        return str(Path(self._place.name) / "socket")
+
+    def _start(self, share: Share) -> None:
+        """Start it with the environment of a training. Where it cannot be started, a training tells why it cannot."""
+        with contextlib.suppress(OSError, UserError, WorkFailed):
+            python = engine_python("train")
+            added = {**training_environment(python, ALONE, gpus=0), **share.environment()}
+            environment = {name: value for name, value in added.items() if os.environ.get(name) != value}
+            # Not in the sweep's folder: the name of a socket has a hundred characters at most.
+            self._place = tempfile.TemporaryDirectory(prefix="agent-sft-")
+            command = fork_server_command(python, Path(self._socket))
+            self._server = self._executor.submit("forking", command, environment, self._standing.plan.out / LOG)
+
+
+def in_one_process(plan: SweepPlan) -> frozenset[str]:
+    """Return the trainings that run in one process, without DeepSpeed."""
+    options: dict[str | None, Mapping[str, Any]] = {
+        one.name: {"deepspeed": one.sft.deepspeed, "nproc_per_node": one.sft.nproc_per_node}
+        for one in plan.variants
+        if one.sft is not None
+    }
+    if plan.config.base is not None:
+        options[None] = plan.config.base
+    return frozenset(
+        job.id
+        for job in plan.jobs
+        if job.kind == "train"
+        and (asked := options.get(job.variant)) is not None
+        and asked.get("deepspeed") is None
+        and asked.get("nproc_per_node") in (None, 1)
+    )
