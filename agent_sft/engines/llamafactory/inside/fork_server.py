@@ -27,6 +27,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from leaving_out import leave_out
+
 PR_SET_PDEATHSIG = 1
 STREAMS = 3
 LONGEST_ORDER = 1 << 20
@@ -44,6 +46,7 @@ ENGINE = (
     "transformers.models.qwen2.modeling_qwen2",
 )
 """All that a training imports, where it is of one of the models of Qwen2."""
+KINDS = ("AutoModelForImageTextToText", "AutoModelForSeq2SeqLM", "AutoModelForTextToWaveform")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """What torch can also be told later."""
 GIVEN = dict(os.environ)
@@ -157,12 +160,13 @@ class Server:
 
 def import_engine() -> None:
     """Import what is shared."""
-    # As for a training that reports nothing to it: libraries that LLaMA-Factory uses import it wherever it is.
-    sys.modules["wandb"] = None  # type: ignore[assignment]
+    leave_out({"report_to": "none"})
     # Looking for garbage among what is imported, where there is none, takes a sixth of the time of importing it.
     gc.disable()
     for name in ENGINE:
         importlib.import_module(name)
+    for kind in KINDS:  # LLaMA-Factory looks through them for the class of a model, which imports all that are known
+        getattr(sys.modules["transformers"], kind)._model_mapping.keys()
     gc.freeze()
     gc.enable()
 

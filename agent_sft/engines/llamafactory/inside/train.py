@@ -30,6 +30,7 @@ import torch
 import torch.distributed
 import yaml
 from in_loop import InLoop, joined
+from leaving_out import leave_out
 from transformers import TrainerCallback
 
 gc.enable()
@@ -130,13 +131,6 @@ def check_parity(settings: dict[str, Any], attempt: Path) -> None:
         raise SystemExit(3)
 
 
-def leave_out_wandb(settings: dict[str, Any]) -> None:
-    """Hide wandb where nothing is reported to it: libraries that LLaMA-Factory uses import it wherever it is."""
-    asked = settings.get("report_to", "all")
-    if not {"all", "wandb"} & set([asked] if isinstance(asked, str) else asked or ()):
-        sys.modules["wandb"] = None  # type: ignore[assignment]
-
-
 def leave_out_shared_memory() -> None:
     """Keep DeepSpeed from compiling collectives in shared memory, which it does where there is no GPU.
 
@@ -155,7 +149,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     settings = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
     attempt = Path(sys.argv[2])
-    leave_out_wandb(settings)
+    leave_out(settings)
     gc.disable()
     from llamafactory.train.tuner import run_exp
 
