@@ -1,4 +1,4 @@
-"""The process that a sweep's trainings are forked from: when it is there, and for which trainings."""
+"""The process that LLaMA-Factory's jobs in a sweep are forked from: when it is there, and for which jobs."""
 
 from __future__ import annotations
 
@@ -95,6 +95,10 @@ def test_a_single_training_starts_by_itself(plan: SweepPlan) -> None:
 
 def test_several_processes_and_deepspeed_are_started(plan: SweepPlan, repo: Path, tmp_path: Path) -> None:
     assert in_one_process(plan) == {"train/a", "train/b"}
+    losses = plan_of(
+        tmp_path, data=["a.json"], sft={"model": "tiny"}, evaluators=[{"evaluator": "loss", "task": "b.json"}]
+    )
+    assert in_one_process(losses) == {"train/a", "evaluate/a/final/b"}
     deepspeed = str(repo / "ds_configs" / "ds_zero2.json")
     variants = [{"name": "two", "sft": {"nproc_per_node": 2}}, {"name": "zero", "sft": {"deepspeed": deepspeed}}]
     mixed = plan_of(tmp_path, variants=[*variants, {"name": "one"}], sft={"model": "tiny", "input": ["a.json"]})

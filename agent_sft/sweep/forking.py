@@ -1,4 +1,4 @@
-"""One process has LLaMA-Factory imported and forks the trainings of a sweep: each but the first begins at once."""
+"""One process has LLaMA-Factory imported and forks what it does in a sweep: all but the first begins at once."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class States(Protocol):
 
 
 class Forking:
-    """Starts that process with the first training after which others come, and ends it with the last one.
+    """Starts that process with the first job of LLaMA-Factory after which others come, and ends it with the last one.
 
-    Without it, or where it has ended, trainings start by themselves. So they do on GPUs: importing LLaMA-Factory
+    Without it, or where it has ended, jobs start by themselves. So they do on GPUs: importing LLaMA-Factory
     looks at them, and what is forked afterwards could not use them.
     """
 
@@ -42,20 +42,20 @@ class Forking:
         """Get ready; nothing is started yet."""
         self._executor = executor
         self._standing = standing
-        self._alone = in_one_process(standing.plan)
+        self._jobs: tuple[SweepPlan | None, frozenset[str]] = None, frozenset()
         self._place: tempfile.TemporaryDirectory[str] | None = None
         self._server: Handle | None = None
 
     def variables(self, job: Job, share: Share) -> dict[str, str]:
-        """Return the variables by which a job, if it is a training, finds the process."""
-        if share.on_gpus or job.id not in self._alone:
+        """Return the variables by which a job, if it is LLaMA-Factory's, finds the process."""
+        if share.on_gpus or job.id not in self._alone():
             return {}
         if self._server is None and self._coming() > 1:
             self._start(share)
         return {} if self._place is None else {FORK_SERVER: self._socket}
 
     def end_if_over(self) -> None:
-        """End it where no training comes any more: it holds memory."""
+        """End it where nothing of LLaMA-Factory comes any more: it holds memory."""
         if self._server is not None and self._coming() == 0:
             self.end()
 
@@ -68,8 +68,14 @@ class Forking:
         self._server = self._place = None
 
     def _coming(self) -> int:
-        """Return how many trainings are not over, those that run included."""
-        return sum(self._standing.state(name) not in ("done", "failed", "skipped") for name in self._alone)
+        """Return how many jobs of LLaMA-Factory are not over, those that run included."""
+        return sum(self._standing.state(name) not in ("done", "failed", "skipped") for name in self._alone())
+
+    def _alone(self) -> frozenset[str]:
+        plan, found = self._jobs
+        if plan is not self._standing.plan:  # what a training has left may make it another one
+            plan, found = self._jobs = self._standing.plan, in_one_process(self._standing.plan)
+        return found
 
     @property
     def _socket(self) -> str:
@@ -77,7 +83,7 @@ class Forking:
         return str(Path(self._place.name) / "socket")
 
     def _start(self, share: Share) -> None:
-        """Start it with the environment of a training. Where it cannot be started, a training tells why it cannot."""
+        """Start it with the environment of a training. Where it cannot be started, a job tells why it cannot."""
         with contextlib.suppress(OSError, UserError, WorkFailed):
             python = engine_python("train")
             added = {**training_environment(python, ALONE, gpus=0), **share.environment()}
@@ -89,7 +95,7 @@ class Forking:
 
 
 def in_one_process(plan: SweepPlan) -> frozenset[str]:
-    """Return the trainings that run in one process, without DeepSpeed."""
+    """Return the jobs that LLaMA-Factory does in one process: trainings without DeepSpeed, held-out losses."""
     options: dict[str | None, Mapping[str, Any]] = {
         one.name: {"deepspeed": one.sft.deepspeed, "nproc_per_node": one.sft.nproc_per_node}
         for one in plan.variants
@@ -97,11 +103,11 @@ def in_one_process(plan: SweepPlan) -> frozenset[str]:
     }
     if plan.config.base is not None:
         options[None] = plan.config.base
-    return frozenset(
-        job.id
-        for job in plan.jobs
-        if job.kind == "train"
-        and (asked := options.get(job.variant)) is not None
-        and asked.get("deepspeed") is None
-        and asked.get("nproc_per_node") in (None, 1)
-    )
+
+    def alone(job: Job) -> bool:
+        if job.kind != "train":
+            return job.evaluation is not None and job.evaluation.evaluator == "loss"
+        asked = options.get(job.variant)
+        return asked is not None and asked.get("deepspeed") is None and asked.get("nproc_per_node") in (None, 1)
+
+    return frozenset(job.id for job in plan.jobs if alone(job))
