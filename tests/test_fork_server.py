@@ -42,7 +42,7 @@ def program(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> Iterator[Path]:
     """The socket of a server of this file's own."""
-    with started(tmp_path_factory.mktemp("server")) as place:
+    with started(tmp_path_factory.mktemp("server" * 20)) as place:
         while not place.exists():
             time.sleep(0.01)
         yield place

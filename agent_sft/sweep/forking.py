@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from agent_sft.engines.environments import engine_python
@@ -16,7 +14,7 @@ from agent_sft.sweep.executor import Executor, Handle
 from agent_sft.sweep.graph import Job, SweepPlan
 from agent_sft.sweep.slots import Share
 
-LOG = "fork_server.log"
+LOG, SOCKET = "fork_server.log", "fork_server.socket"
 ALONE = Launch(processes=1, nodes=1, node_rank=0, master_addr="127.0.0.1", master_port=None)
 
 
@@ -43,7 +41,7 @@ class Forking:
         self._executor = executor
         self._standing = standing
         self._jobs: tuple[SweepPlan | None, frozenset[str]] = None, frozenset()
-        self._place: tempfile.TemporaryDirectory[str] | None = None
+        self._place = standing.plan.out.absolute() / SOCKET
         self._server: Handle | None = None
 
     def variables(self, job: Job, share: Share) -> dict[str, str]:
@@ -52,7 +50,7 @@ class Forking:
             return {}
         if self._server is None and self._coming() > 1:
             self._start(share)
-        return {} if self._place is None else {FORK_SERVER: self._socket}
+        return {} if self._server is None else {FORK_SERVER: str(self._place)}
 
     def end_if_over(self) -> None:
         """End it where nothing of LLaMA-Factory comes any more: it holds memory."""
@@ -63,9 +61,8 @@ class Forking:
         """End it; what it forked ends with it."""
         if self._server is not None:
             self._server.kill()
-        if self._place is not None:
-            self._place.cleanup()
-        self._server = self._place = None
+            self._place.unlink(missing_ok=True)
+            self._server = None
 
     def _coming(self) -> int:
         """Return how many jobs of LLaMA-Factory are not over, those that run included."""
@@ -77,20 +74,13 @@ class Forking:
             plan, found = self._jobs = self._standing.plan, in_one_process(self._standing.plan)
         return found
 
-    @property
-    def _socket(self) -> str:
-        assert self._place is not None
-        return str(Path(self._place.name) / "socket")
-
     def _start(self, share: Share) -> None:
         """Start it with the environment of a training. Where it cannot be started, a job tells why it cannot."""
         with contextlib.suppress(OSError, UserError, WorkFailed):
             python = engine_python("train")
             added = {**training_environment(python, ALONE, gpus=0), **share.environment()}
             environment = {name: value for name, value in added.items() if os.environ.get(name) != value}
-            # Not in the sweep's folder: the name of a socket has a hundred characters at most.
-            self._place = tempfile.TemporaryDirectory(prefix="agent-sft-")
-            command = fork_server_command(python, Path(self._socket))
+            command = fork_server_command(python, self._place)
             self._server = self._executor.submit("forking", command, environment, self._standing.plan.out / LOG)
 
 

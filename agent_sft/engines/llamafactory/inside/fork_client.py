@@ -15,15 +15,15 @@ KILLED = 137
 
 def status_of(place: str, command: list[str]) -> int | None:
     """Return the program's exit status (128 + signal number after a signal); None where it has to be started."""
-    order = {
-        "python": sys.executable,
-        "command": command,
-        "folder": os.getcwd(),  # noqa: PTH109
-        "environment": dict(os.environ),
-    }
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         try:
-            server.connect(place)
+            order = {
+                "python": sys.executable,
+                "command": command,
+                "folder": os.getcwd(),  # noqa: PTH109
+                "environment": dict(os.environ),
+            }
+            connect(server, place)
             socket.send_fds(server, [json.dumps(order).encode()], [0, 1, 2])
             if server.recv(64) != b"forked":
                 return None
@@ -34,6 +34,17 @@ def status_of(place: str, command: list[str]) -> int | None:
         except OSError:
             answer = b""
     return int(answer) if answer else KILLED  # nothing: the server died, and the program with it
+
+
+def connect(server: socket.socket, place: str) -> None:
+    """Connect from the socket's folder: a socket's name has a hundred characters at most."""
+    here = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(os.path.dirname(place))  # noqa: PTH120
+        server.connect(os.path.basename(place))  # noqa: PTH119
+    finally:
+        os.fchdir(here)
+        os.close(here)
 
 
 def main() -> None:

@@ -59,7 +59,11 @@ class Server:
     def __init__(self, place: str, unread: tuple[str, ...]) -> None:
         self._unread = unread
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.bind(place)
+        # From its folder: a socket's name has a hundred characters at most.
+        os.chdir(Path(place).parent)
+        Path(place).unlink(missing_ok=True)  # left by one that was killed
+        self._listener.bind(Path(place).name)
+        Path(place).chmod(0o600)
         self._listener.listen(16)
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
