@@ -275,7 +275,7 @@ def test_a_server_that_stays_down_leaves_its_prompts_listed(run_cli: RunCli, tmp
     ):
         done = run_cli(*options(server, prompts, "--max-retries", "1"), env=variables)
         assert done.returncode == 1
-        assert "1 prompts have no answer; sums@0.1.0 is not written" in done.stderr
+        assert "no answer to 1 prompt; sums@0.1.0 is not written" in done.stderr
         (failure,) = rows(tmp_path / "out" / "failures.jsonl")
         assert (failure["row"], failure["kind"]) == (4, "unanswered")
         assert "HTTP 500: it went wrong (2 attempts)" in failure["why"]

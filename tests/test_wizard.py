@@ -177,7 +177,7 @@ def test_every_question_can_be_answered_wrongly_and_gone_back_from(
         "epochs: input",
     ):
         assert said in done.stdout
-    assert "files here were read to their end; conversations are in 1 of them" in done.stdout
+    assert "files here read to the end; conversations in 1 of them" in done.stdout
     script, settings = files(place, "mine")
     assert " talks.json" in script
     assert settings["num_train_epochs"] == 3

@@ -100,17 +100,20 @@ def command(context: click.Context, /, config: Path | None, then: str | None, dr
 def outcome_lines(outcome: Outcome, config: DistillConfig) -> list[str]:
     """Return what to show when a distillation ended."""
     from agent_sft.distill.distilling import FAILURES
+    from agent_sft.report.numbers import counted
 
     record = outcome.record
     if not outcome.ran:
-        return [f"finished already: {record.to} ({record.conversations:,} conversations), {outcome.folder}"]
+        return [f"finished already: {record.to} ({counted(record.conversations, 'conversation')}), {outcome.folder}"]
+    asked = record.prompts + record.rejected + record.open
     figures = {
-        "conversations": f"{record.conversations:,} of {record.prompts:,} prompts, {record.samples:,} samples judged",
-        "rejected": f"{record.rejected:,} prompts" if record.rejected else None,
-        "no answer": f"{record.unanswered:,} prompts" if record.unanswered else None,
-        "not asked": f"{record.not_asked:,} prompts" if record.not_asked else None,
-        "unusable": f"{record.unusable:,} rows" if record.unusable else None,
-        "repeated": f"{record.repeated:,} rows" if record.repeated else None,
+        "conversations": f"{record.conversations:,}, from {record.prompts:,} of {counted(asked, 'prompt')}",
+        "judged": counted(record.samples, "sample"),
+        "rejected": counted(record.rejected, "prompt") if record.rejected else None,
+        "no answer": counted(record.unanswered, "prompt") if record.unanswered else None,
+        "not asked": counted(record.not_asked, "prompt") if record.not_asked else None,
+        "unusable": counted(record.unusable, "row") if record.unusable else None,
+        "repeated": counted(record.repeated, "row") if record.repeated else None,
         "tokens": f"{record.input_tokens:,} in, {record.output_tokens:,} out",
         "cost": f"{record.cost:,.4g}" if record.cost is not None else None,
         "failures": str(outcome.folder / FAILURES)
@@ -146,12 +149,14 @@ def _check_training(config: DistillConfig, training: Sequence[str]) -> None:
 
 def _foreseen(work: Work) -> list[str]:
     """Return what a distillation would ask, and what that can cost at most."""
+    from agent_sft.report.numbers import counted
+
     config, count = work.config, len(work.sampler.tasks)
     requests = count * config.samples
     lines = [f"would ask {config.teacher}", f"  prompts       {count:,}"]
     if work.prompts is not None:
         lines += [
-            f"  {name:<14}{len(rows):,} rows"
+            f"  {name:<14}{counted(len(rows), 'row')}"
             for name, rows in (("unusable", work.prompts.unusable), ("repeated", work.prompts.repeated))
             if rows
         ]

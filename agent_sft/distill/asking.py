@@ -18,6 +18,7 @@ from agent_sft.distill.purse import Ceilings
 from agent_sft.engines.endpoint import Endpoint
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed
+from agent_sft.report.numbers import counted
 from agent_sft.runs.lock import holder, is_held
 from agent_sft.runs.processes import StopSignal
 from agent_sft.stages.serving import random_key
@@ -101,7 +102,7 @@ def gateway(
         finally:
             with suppress(WorkFailed):
                 if (left := running.status().under_way) > 0:
-                    say(f"waiting for {left} answers that are under way and paid for (Ctrl-C again leaves them)")
+                    say(f"waiting for {counted(left, 'answer')} under way and paid for (Ctrl-C again leaves them)")
     finally:
         _end(process, stop)
 

@@ -23,6 +23,7 @@ from agent_sft.distill.sampling import Sampler, make_sampler
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import digest_file, digest_value, read_json, write_atomic, write_json
+from agent_sft.report.numbers import counted
 from agent_sft.runs.directory import check_is_directory
 from agent_sft.runs.lock import run_lock
 from agent_sft.runs.processes import StopSignal
@@ -295,7 +296,7 @@ def check_complete(outcome: Outcome) -> None:
     if not record.open:
         why = f": {outcome.first_failure}" if outcome.first_failure else ""
         raise WorkFailed(f"no answer was accepted{why}", fix=f"all are listed in {listed}; lower what is asked of them")
-    what = f"{record.open:,} prompts have no answer; {record.to} is not written"
+    what = f"no answer to {counted(record.open, 'prompt')}; {record.to} is not written"
     if record.ended_by is not None:
         raise WorkFailed(
             f"stopped at {record.ended_by}: {what}",

@@ -13,6 +13,7 @@ from agent_sft.data.preparing import prepare_dataset
 from agent_sft.distill.prompts import read_prompts
 from agent_sft.engines.environments import given_python, is_made
 from agent_sft.errors import UserError
+from agent_sft.report.numbers import counted
 from agent_sft.stages.outside import open_outside
 
 ENDINGS = (".jsonl", ".json", ".eval", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
@@ -42,7 +43,7 @@ class Data:
     def title(self) -> str:
         """The file in a line."""
         rejected = f", {self.rejected:,} cannot be used" if self.rejected else ""
-        return f"{self.path}: {self.rows:,} rows, {self.form}{rejected}"
+        return f"{self.path}: {counted(self.rows, 'row')}, {self.form}{rejected}"
 
 
 def conversations(path: str) -> Data:

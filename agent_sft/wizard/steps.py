@@ -14,6 +14,7 @@ from agent_sft.config.secrets import environment_with_secrets
 from agent_sft.config.tiny import is_made_here
 from agent_sft.engines.llamafactory.memory import GIB
 from agent_sft.errors import UserError, nearest
+from agent_sft.report.numbers import counted
 from agent_sft.runs.devices import gpu_processes, visible_gpus
 from agent_sft.stages.evaluators.customer import is_address
 from agent_sft.wizard import found, models
@@ -156,7 +157,7 @@ def _data_questions(key: str, what: str, scenario: str, read: Callable[[str], fo
 
     def notes(_: Answers) -> list[str]:
         usable, looked_at = there()
-        return [f"{looked_at} files here were read to their end; {what} are in {len(usable)} of them"]
+        return [f"{counted(looked_at, 'file')} here read to the end; {what} in {len(usable)} of them"]
 
     def check(_: Answers, given: Any) -> found.Data | str:
         return OTHER if given == OTHER else read(_text(given))
@@ -268,8 +269,10 @@ def _settings_choices(answers: Answers) -> list[Choice]:
 
 def _settings_notes(answers: Answers) -> Iterator[str]:
     data = data_of(answers)
-    what = "conversations, if every prompt gets an answer" if _distils(answers) else "rows"
-    yield f"for {data.rows:,} {what}, template {template_of(answers)}:"
+    rows = counted(data.rows, "conversation" if _distils(answers) else "row")
+    if _distils(answers):
+        rows += ", if every prompt gets an answer"
+    yield f"for {rows}, template {template_of(answers)}:"
     yield from (f"  {name:<16}{value}" for name, value in _shown(answers))
 
 
