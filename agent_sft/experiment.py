@@ -12,9 +12,9 @@ from agent_sft.config.experiment import ExperimentConfig
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import write_atomic
 from agent_sft.runs.processes import Interrupted
-from agent_sft.stages.callbacks.local_logger import METRICS, PREDICTIONS, SUMMARY
+from agent_sft.stages.artifacts import artifacts
 from agent_sft.stages.experiments.conclusion import conclusion
-from agent_sft.stages.experiments.resolve import PIPELINE, ROWS, Resolved, resolve, resolved, template_of
+from agent_sft.stages.experiments.resolve import PIPELINE, ROWS, resolve, resolved, template_of
 from agent_sft.stages.plan import TrainingPlan, build_plan
 from agent_sft.stages.reporting import Quiet, Reporter
 from agent_sft.stages.sft import dry_run, run_sft
@@ -149,7 +149,9 @@ class Experiment:
         return build_plan(options.model_copy(update={"dry_run": dry, "fresh": fresh}))
 
     def _result(self, status: Status, findings: list[str], exit_code: int) -> ExperimentResult:
-        return ExperimentResult(status, dict(_artifacts(self._resolved)), findings, self.config.output_dir, exit_code)
+        return ExperimentResult(
+            status, dict(artifacts(self._resolved.run_dir)), findings, self.config.output_dir, exit_code
+        )
 
     def _report(self, result: ExperimentResult) -> Iterator[str]:
         config = self.config
@@ -163,25 +165,6 @@ class Experiment:
         yield from (f"| {name} | `{path}` |" for name, path in result.artifacts.items())
         yield from ("", f"Made by `agent-sft experiment run {self._resolved.source}`; the same command goes on or says")
         yield "what there is already."
-
-
-def _artifacts(found: Resolved) -> Iterator[tuple[str, Path]]:
-    """Yield what there is of a run."""
-    run = found.run_dir
-    named = {"model": run, "metrics": run / METRICS, "summary": run / SUMMARY, "data report": run / "data_report.json"}
-    if any((run / name).is_file() for name in ("model.safetensors", "adapter_model.safetensors")) or any(
-        run.glob("*.safetensors.index.json")
-    ):
-        yield "model", named.pop("model")
-    else:
-        yield "run", named.pop("model")
-    for path in sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])):
-        yield path.name, path
-    for name, path in named.items():
-        if path.exists():
-            yield name, path
-    for path in sorted((run / PREDICTIONS).glob("*.jsonl")):
-        yield f"predictions of {path.stem}", path
 
 
 def _remove_inputs(folder: Path) -> None:

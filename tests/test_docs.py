@@ -48,11 +48,12 @@ def test_what_is_not_run_says_why(page: str) -> None:
 def test_the_commands_of(page: str, clone: Path, train_python: Path, serve_python: Path, tmp_path: Path) -> None:
     script = "\n".join(code for mark, code in blocks(page) if mark is None)
     engines = {"AGENT_SFT_TRAIN_PYTHON": str(train_python), "AGENT_SFT_SERVE_PYTHON": str(serve_python)}
+    folders = {"XDG_STATE_HOME": str(tmp_path), "AGENT_SFT_HOME": str(tmp_path)}
     done = subprocess.run(
         # However it ends, no server is left running.
         ["bash", "-euxo", "pipefail", "-c", f"trap '.venv/bin/agent-sft serve stop --all' EXIT\n{script}"],
         cwd=clone,
-        env={**(unforked() if page == "README.md" else os.environ), **engines, "XDG_STATE_HOME": str(tmp_path)},
+        env={**(unforked() if page == "README.md" else os.environ), **engines, **folders},
         capture_output=True,
         text=True,
         check=False,

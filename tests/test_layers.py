@@ -30,8 +30,10 @@ HEIGHT = {
     "experiment": 6,
     "planning": 7,
     "wizard": 7,
-    "cli": 8,
-    "__main__": 9,
+    "jobs": 8,
+    "client": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 """A module may import its own part and parts that are lower; parts of the same height do not know each other."""
 

@@ -44,6 +44,9 @@ def command(context: click.Context, /, **options: Any) -> None:
         raise UserError("is for vLLM", where="--compose", fix="leave --backend llamafactory out")
     if options["scores"] and not options["export"]:
         raise UserError("is for the card of an exported model", where="--scores", fix="give --export DIR with it")
+    if options["capability"] and options["export"]:
+        what = "is put before conversations by the server, not by the model"
+        raise UserError(what, where="--capability", fix="leave it out here, and give it where the folder is served")
     try:
         with catch_signals() as stop:
             if options["export"]:

@@ -33,6 +33,7 @@ from agent_sft.cli.sft_options import FILE
 @click.option("--param", multiple=True, metavar="KEY=VALUE", help="A parameter of the evaluator.")
 @click.option("--tau2-dir", type=FILE, help="Where Sierra's tau2 is installed (evaluator tau2).")
 @click.option("--script", type=FILE, help="Your program (evaluator command).")
+@click.option("--capability", metavar="NAME@VERSION", help="System prompt and tools to put before conversations.")
 @click.option("--serve", multiple=True, metavar="KEY=VALUE", help="An option of agent-sft serve, such as backend=vllm.")
 @click.option("--fresh", is_flag=True, help="Set earlier results in --out aside and start over.")
 @click.pass_context
@@ -48,6 +49,8 @@ def command(context: click.Context, /, config: Path | None, fresh: bool, **optio
     params = dict(parse_setting(text) for text in options.pop("param"))
     params |= {name: str(value) for name in ("tau2_dir", "script") if (value := options.pop(name)) is not None}
     serve = dict(parse_setting(text) for text in options.pop("serve"))
+    if (capability := options.pop("capability")) is not None:
+        serve["capability"] = capability
     given = {name: value for name, value in options.items() if value not in (None, ())}
     given |= {"params": params} if params else {}
     given |= {"serve": serve} if serve else {}

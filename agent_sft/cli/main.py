@@ -15,9 +15,12 @@ from agent_sft.cli.lazy import LazyGroup
 COMMANDS = {
     "init": "From nothing to a training: one question after the other.",
     "sft": "Fine-tune a model on a file of conversations (what run_sft.sh runs).",
+    "train": "Submit a training as a job that goes on by itself.",
+    "jobs": "List, wait for, look at, end and retry jobs, and see what else runs.",
     "prepare": "Validate conversations and write dataset_info.json.",
     "data": "Look at conversations: what is in them, and exactly what is trained on.",
     "distill": "Ask a teacher for answers to prompts, and keep the good ones as a dataset.",
+    "capability": "Keep system prompts and tools by name and version, for training and serving.",
     "eval": "Score models, report what was found, and compare them.",
     "experiment": "Run an experiment that is described in one file.",
     "validate": "Check an experiment file before anything is spent.",

@@ -29,6 +29,7 @@ _REQUEST_OPTIONS = (
     click.option("--name", help="What requests call the model.  [default: the folder's name and its digest]"),
     click.option("--port", type=int, help="On 127.0.0.1.  [default: a free one]"),
     click.option("--gpus", metavar="0,1,...", help="GPUs, by nvidia-smi's numbers.  [default: all visible]"),
+    click.option("--capability", metavar="NAME@VERSION", help="System prompt and tools to put before conversations."),
     click.option("--no-tools", is_flag=True, help="Serve a model whose template cannot carry tools."),
     click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any flag of vLLM, or key of LLaMA-Factory."
@@ -63,6 +64,7 @@ def request_of(options: dict[str, Any]) -> ServeRequest:
         "port": options["port"],
         "gpus": gpus_of(options["gpus"]),
         "tools": not options["no_tools"],
+        "capability": options["capability"],
         "set": dict(parse_setting(text) for text in options["settings"]),
     }
     try:
@@ -75,17 +77,23 @@ def request_of(options: dict[str, Any]) -> ServeRequest:
 
 def request_words(request: ServeRequest) -> list[str]:
     """Return the command line that makes a request, from whatever folder it is given."""
-    here = Path(request.model)
-    words = [str(here.absolute()) if here.exists() else request.model, "--backend", request.backend]
+    words = [_from_anywhere(request.model), "--backend", request.backend]
     for name, path in request.lora.items():
         words += ["--lora", f"{name}={path.absolute()}"]
     for flag, value in (("lora-later", request.lora_later), ("name", request.name), ("port", request.port)):
         words += [] if value is None else [f"--{flag}", str(value)]
     words += [] if request.gpus is None else ["--gpus", ",".join(map(str, request.gpus))]
+    words += [] if request.capability is None else ["--capability", _from_anywhere(request.capability)]
     words += [] if request.tools else ["--no-tools"]
     for key, value in request.set.items():
         words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return words
+
+
+def _from_anywhere(given: str) -> str:
+    """Return a name, or a path as it is given from any folder."""
+    here = Path(given)
+    return str(here.absolute()) if here.exists() else given
 
 
 def adapters_of(words: Sequence[str]) -> dict[str, Path]:

@@ -91,10 +91,11 @@ def next_steps(plan: TrainingPlan, where: Path) -> list[str]:
 
     base = plan.base_dir if plan.is_tiny else None
     evaluated = str(plan.arguments.get("eval_dataset", plan.dataset))
+    with_it = f" --capability {shlex.quote(plan.config.capability)}" if plan.config.capability else ""
     evaluation = evaluation_command(plan.python, where, plan.arguments, base, plan.dataset_dir, evaluated)
     return [
         "Serve it (prints its address, and how to call it from Python and the shell):",
-        f"  {shlex.quote(program())} serve {shlex.quote(str(where))}",
+        f"  {shlex.quote(program())} serve {shlex.quote(str(where))}{with_it}",
         "",
         "Evaluate it (the loss on a dataset made by prepare_sft_data.py):",
         f"  {evaluation}",

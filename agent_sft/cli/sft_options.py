@@ -33,6 +33,11 @@ SFT_OPTIONS = (
         help="Rollouts of an agent (tau2 results, Inspect logs), trained on too; may be given several times.",
     ),
     click.option(
+        "--capability",
+        metavar="NAME@VERSION",
+        help="System prompt and tools that are put before every conversation; or the folder of a capability.",
+    ),
+    click.option(
         "--output-dir",
         type=FILE,
         help="Where the model and the run's record go.  [default: saves/<model>/<dataset>]",
@@ -40,10 +45,20 @@ SFT_OPTIONS = (
     click.option("--dataset-name", help="Name in dataset_info.json.  [default: tau2_sft]"),
     click.option("--epochs", type=float, help="Passes over the data.  [default: 2]"),
     click.option("--steps", type=int, help="Optimizer steps, instead of --epochs."),
-    click.option("--lr", type=float, help="Peak learning rate.  [default: 0.000005]"),
+    click.option("--lr", "--learning-rate", type=float, help="Peak learning rate.  [default: 0.000005]"),
     click.option("--batch-size", type=int, help="Conversations per device and forward pass.  [default: 1]"),
-    click.option("--grad-accum", type=int, help="Forward passes per optimizer step.  [default: 2]"),
-    click.option("--cutoff-len", type=int, help="Longest example, in tokens.  [default: 12000]"),
+    click.option(
+        "--grad-accum",
+        "--gradient-accumulation-steps",
+        type=int,
+        help="Forward passes per optimizer step.  [default: 2]",
+    ),
+    click.option(
+        "--cutoff-len",
+        "--max-sequence-length",
+        type=int,
+        help="Longest example, in tokens.  [default: 12000]",
+    ),
     click.option(
         "--on-overflow",
         type=click.Choice(["trim", "split", "drop", "error"]),

@@ -84,6 +84,12 @@ class EvaluationConfig(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
     """The evaluator's own parameters."""
 
+    @property
+    def capability(self) -> str | None:
+        """What is put before every conversation: an option of the server, which evaluators that need none heed too."""
+        given = self.serve.get("capability")
+        return None if given is None else str(given)
+
     @field_validator("task_ids", mode="before")
     @classmethod
     def _one_or_several(cls, given: Any) -> Any:

@@ -41,6 +41,9 @@ class ServeRequest(BaseModel):
     tools: bool = True
     """Refuse a model whose chat template drops tools, or whose calls nothing can read back."""
 
+    capability: str | None = None
+    """A system prompt and tools that are put before every conversation: NAME@VERSION, or the folder of one."""
+
     set: dict[str, Any] = Field(default_factory=dict)
     """Any other settings of the server: vLLM's flags, or LLaMA-Factory's keys."""
 

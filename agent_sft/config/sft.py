@@ -93,6 +93,9 @@ class SFTConfig(BaseModel):
     fast: bool = False
     """Apply `configs/sft_fast.yaml` where the machine and the model allow."""
 
+    capability: str | None = None
+    """A system prompt and tools that are put before every conversation: NAME@VERSION, or the folder of one."""
+
     process: Path | None = None
     """A pipeline of transforms for the input; chosen by what the input is when not given."""
 

@@ -23,6 +23,7 @@ from agent_sft.data.opening import open_rows_of
 from agent_sft.data.parallel import Pool, results_of, workers_for
 from agent_sft.data.report import Tally
 from agent_sft.data.rewards import LeftOut, Rewards
+from agent_sft.data.scaffold import Scaffold
 from agent_sft.data.sharegpt import Example, normalise
 from agent_sft.data.sources import Source
 from agent_sft.data.trail import PrepareTrail
@@ -38,6 +39,8 @@ class Reading:
     rewards: Rewards
     forms: dict[str, Format]
     """By source."""
+    scaffold: Scaffold | None = None
+    """What is put before every conversation."""
 
     def examples(self, origin: Origin, row: Any) -> tuple[Example, ...]:
         """Return what is trained on of a row.
@@ -48,6 +51,10 @@ class Reading:
             Unusable: nothing can be; the message is the reason.
             LeftOut: its reward is below the one that was asked for.
         """
+        found = self._own_examples(origin, row)
+        return found if self.scaffold is None else self.scaffold.around(found)
+
+    def _own_examples(self, origin: Origin, row: Any) -> tuple[Example, ...]:
         form = self.forms[origin.file]
         if form is FORMATS[sharegpt.NAME]:
             self.rewards.check(origin, row)
@@ -65,7 +72,7 @@ class Reading:
 
     def common_example(self, origin: Origin, row: Any) -> dict[str, Any] | None:
         """Return the only row to write for a row to which nothing has to be done; None where `examples` has to look."""
-        if self.forms[origin.file] is not FORMATS[openai.NAME] or self.rewards.minimum is not None:
+        if self.forms[origin.file] is not FORMATS[openai.NAME] or self.rewards.minimum is not None or self.scaffold:
             return None
         return example_of_chat(row, self.dialect)
 

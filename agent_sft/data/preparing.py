@@ -14,6 +14,7 @@ from typing import IO
 import orjson
 
 from agent_sft.data.ahead import Ahead
+from agent_sft.data.capabilities import Capability
 from agent_sft.data.dataset_info import INFO_NAME, check_dataset_name, info_content, read_info
 from agent_sft.data.dialects import dialect_of
 from agent_sft.data.examples import Reading, Writing
@@ -21,6 +22,7 @@ from agent_sft.data.folders import new_folder
 from agent_sft.data.formats import FORMATS, format_named, openai
 from agent_sft.data.report import PrepareReport, Tally
 from agent_sft.data.rewards import Rewards
+from agent_sft.data.scaffold import Scaffold
 from agent_sft.data.sources import Given, Opener, open_sources
 from agent_sft.errors import UserError
 from agent_sft.files import atomic_writer, read_json
@@ -44,6 +46,7 @@ def prepare_dataset(
     opener: Opener | None = None,
     trail: IO[bytes] | None = None,
     ahead: Ahead | None = None,
+    capability: Capability | None = None,
 ) -> PrepareReport:
     """Write the usable rows of a source, or of several, as the dataset `name` of `folder`; the others as rejects.
 
@@ -59,6 +62,7 @@ def prepare_dataset(
         opener: how sources are read that are no JSON (see `open_sources`).
         trail: takes a line for each row that is read, in order, with what became of it.
         ahead: what was made of the source already while it was written; used if that is what is asked for.
+        capability: what is put before every conversation.
 
     Raises:
         NothingUsable: no row can be trained on.
@@ -83,10 +87,12 @@ def prepare_dataset(
                 fix="choose another output folder or name",
             )
     info = read_info(paths["info_path"])
-    reading = Reading(dialect_of(template), rewards or Rewards(), {})
+    dialect = dialect_of(template)
+    scaffold = Scaffold.of(capability, dialect) if capability is not None else None
+    reading = Reading(dialect, rewards or Rewards(), {}, scaffold)
     shown = ", ".join(str(one) for one in given)
     made = None
-    if ahead is not None and asked is FORMATS[openai.NAME] and rewards is None:
+    if ahead is not None and asked is FORMATS[openai.NAME] and rewards is None and capability is None:
         made = ahead.lines_of(shown, name, template)
     with new_folder(folder), contextlib.ExitStack() as stack:
         # What is opened first is put in its place last: the declaration, when the data is there.

@@ -24,6 +24,9 @@ from agent_sft.files import digest_file, read_json
 STORE_VARIABLE = "AGENT_SFT_STORE"
 HOME_VARIABLE = "AGENT_SFT_HOME"
 LATEST = "latest"
+DATASET = "dataset"
+LISTS = {DATASET: "agent-sft data list", "capability": "agent-sft capability list"}
+PLURALS = {DATASET: "datasets", "capability": "capabilities"}
 OBJECTS, CARDS = "objects", "cards"
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*")
@@ -49,6 +52,7 @@ class Card:
     transforms: tuple[str, ...]
     """What was done to it before, as far as that is known."""
     rows: int
+    """Of a capability: its tools."""
     turns: int
 
     @property
@@ -71,19 +75,24 @@ class Resolved:
 
 
 class Store:
-    """The datasets of one place."""
+    """The datasets of one place, or what else is kept by name and version there."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, noun: str = DATASET) -> None:
         self._place = place
+        self._noun = noun
 
     @classmethod
-    def at(cls, where: str | None = None) -> Store:
+    def at(cls, where: str | None = None, *, noun: str = DATASET) -> Store:
         """Return the store in a folder or behind a URL; the user's own when none is given.
+
+        Args:
+            where: the folder or URL of datasets.
+            noun: what is kept, if it is something else: in a folder of its own there.
 
         Raises:
             UserError: there is no way to reach such a URL.
         """
-        return cls(place_at(where or os.environ.get(STORE_VARIABLE) or _default_folder()))
+        return cls(place_at(_where(where or os.environ.get(STORE_VARIABLE), noun)), noun)
 
     def push(
         self,
@@ -171,11 +180,11 @@ class Store:
         names = self._place.names(CARDS)
         if name not in names:
             hint = nearest(name, names) or (f"there are: {', '.join(names[:8])}" if names else "nothing was pushed yet")
-            raise UserError(f"there is no dataset '{name}' in {self._place.where}", where=reference, fix=hint)
+            raise UserError(f"there is no {self._noun} '{name}' in {self._place.where}", where=reference, fix=hint)
         cards = sorted(self._versions(name), key=lambda card: card.sorting)
         if not cards or version not in ("", LATEST):
             versions = [card.version for card in cards]
-            fix = nearest(version, versions) or "see `agent-sft data list`"
+            fix = nearest(version, versions) or f"see `{LISTS[self._noun]}`"
             raise UserError(f"'{name}' has the versions {', '.join(versions) or 'none'}", where=reference, fix=fix)
         return cards[-1]
 
@@ -283,9 +292,12 @@ def _reported(path: Path) -> list[str]:
     return sorted(changes) if isinstance(changes, dict) else []
 
 
-def _default_folder() -> str:
+def _where(given: str | None, noun: str) -> str:
+    """Return the place of what is kept by name and version."""
+    if given is not None:
+        return given if noun == DATASET else f"{given.rstrip('/')}/{PLURALS[noun]}"
     home = os.environ.get(HOME_VARIABLE)
-    return str((Path(home) if home else Path.home() / ".agent-sft") / "datasets")
+    return str((Path(home) if home else Path.home() / ".agent-sft") / PLURALS[noun])
 
 
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class ModelFiles:
     """LLaMA-Factory's settings of the run that trained it; empty where there is no record of one."""
     run: Path | None
     """The directory of that run."""
+    capability: Mapping[str, Any] = field(default_factory=dict)
+    """What stood before every conversation in that run, as its record says; empty where nothing did."""
 
     @property
     def base(self) -> str | None:
@@ -156,10 +158,10 @@ def read_model(reference: str, folder: Path, *, local: bool) -> ModelFiles:
             where=reference,
             fix="run its command again, which goes on" if begun else "give a run's directory, or a model's folder",
         )
-    settings: Any = None
-    if run is not None:
-        record = parse_yaml((run / "run.yaml").read_text(encoding="utf-8"))
-        settings = record.get("llamafactory") if isinstance(record, dict) else None
+    record: Any = parse_yaml((run / "run.yaml").read_text(encoding="utf-8")) if run is not None else None
+    settings, capability = (
+        (record.get("llamafactory"), record.get("capability")) if isinstance(record, dict) else (None, None)
+    )
     return ModelFiles(
         reference=reference,
         folder=folder,
@@ -168,6 +170,7 @@ def read_model(reference: str, folder: Path, *, local: bool) -> ModelFiles:
         adapter=adapter if isinstance(adapter, dict) else None,
         settings=settings if isinstance(settings, dict) else {},
         run=run,
+        capability=capability if isinstance(capability, dict) else {},
     )
 
 

@@ -32,6 +32,8 @@ class ServedModel:
     """Of its configuration, tokenizer and weights: the identity of what is served."""
     adapters: tuple[str, ...] = ()
     """Names of all LoRA adapters at this address."""
+    capability: str | None = None
+    """Digest of what the server puts before every conversation; None where it puts nothing."""
     base: str | None = None
     """Name of the model without an adapter at this address, where this one is an adapter of it."""
 

@@ -44,10 +44,25 @@ def run_lock(path: Path, fix: str = "wait for it to end, stop it, or choose anot
         raise unwritable(path, error) from error
     try:
         _acquire(descriptor, path, fix)
-        _write_holder(descriptor, path)
+        _write_holder(descriptor, path, os.getpid(), " ".join(sys.argv))
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def hand_over(path: Path, descriptor: int, pid: int, command: str) -> None:
+    """Say in a lock's file that another process, which has the lock from this one, holds it now.
+
+    Args:
+        path: the lock file.
+        descriptor: by which both have it.
+        pid: of the other process.
+        command: what it is, for people.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    _write_holder(descriptor, path, pid, command)
 
 
 @dataclass(frozen=True)
@@ -92,13 +107,8 @@ def holder(path: Path) -> Holder | None:
     return known if not here or is_alive(known.pid, known.started) else None
 
 
-def _write_holder(descriptor: int, path: Path) -> None:
-    holder = {
-        "pid": os.getpid(),
-        "started": process_started(os.getpid()),
-        "host": socket.gethostname(),
-        "command": " ".join(sys.argv),
-    }
+def _write_holder(descriptor: int, path: Path, pid: int, command: str) -> None:
+    holder = {"pid": pid, "started": process_started(pid), "host": socket.gethostname(), "command": command}
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, orjson.dumps(holder), 0)
@@ -115,8 +125,10 @@ def _acquire(descriptor: int, path: Path, fix: str) -> None:
         except BlockingIOError:
             holder = _holder(descriptor)
             # A dead holder's children are being killed by their keeper, which keeps the lock until they are gone.
-            dead = holder.get("host") == socket.gethostname() and not is_alive(
-                int(holder.get("pid", 0)), float(holder.get("started") or 0)
+            # Where nobody stands in the file yet, somebody may only be looking whether it is held.
+            dead = not holder or (
+                holder.get("host") == socket.gethostname()
+                and not is_alive(int(holder.get("pid", 0)), float(holder.get("started") or 0))
             )
             if not dead or time.monotonic() > deadline:
                 raise UserError(

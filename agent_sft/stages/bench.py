@@ -95,6 +95,8 @@ class Bench:
 
     def _below(self, server: Server, wanted: ModelFiles, digest: str) -> ServedModel | None:
         """Return the base below the adapter that the server was started with, if it is what is wanted."""
+        if server.plan.capability is not None:
+            return None  # it is put before the adapters' conversations alone
         if digest != _served_base_digest(server) or wanted.chat_template != server.plan.model.chat_template:
             return None
         name = server.control.base_name

@@ -22,7 +22,10 @@ ANY = "0.0.0.0"  # noqa: S104 - inside the image; this machine's port is on 127.
 OF_THIS_MACHINE = ("middleware", "host", "port", "model", "chat_template", "enforce_eager", "kv_cache_memory_bytes")
 """Arguments that are other ones in the image."""
 KEY_VARIABLE = "VLLM_API_KEY"
-PASSED_ON = ("AGENT_SFT_SERVE_PYTHON", "AGENT_SFT_TRAIN_PYTHON", "CUDA_VISIBLE_DEVICES", "HF_HOME", "XDG_STATE_HOME")
+PASSED_ON = (
+    *("AGENT_SFT_SERVE_PYTHON", "AGENT_SFT_TRAIN_PYTHON", "AGENT_SFT_HOME", "AGENT_SFT_STORE"),
+    *("CUDA_VISIBLE_DEVICES", "HF_HOME", "XDG_STATE_HOME"),
+)
 """Variables that decide what is served, and by what: a service of the system knows nothing of a shell's."""
 
 

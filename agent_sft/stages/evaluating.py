@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from agent_sft.config.evaluation import EvaluationConfig, read_evaluation_config
 from agent_sft.config.secrets import environment_with_secrets
 from agent_sft.config.serve import ServeRequest
+from agent_sft.data.capabilities import resolve_capability
 from agent_sft.engines.model_files import ModelFiles
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed, nearest
@@ -124,6 +125,10 @@ def evaluate_on(
             where=config.model,
             fix="load or serve them first",
         )
+    if model.capability != (run.capability.digest if run.capability is not None else None):
+        asked = run.capability.reference if run.capability is not None else "none"
+        what = f"another capability is served than the one that is asked for ({asked})"
+        raise UserError(what, where=config.model, fix="serve it with `--capability`")
     if not _prepared(evaluator, run, config, model, only_failed=only_failed, fresh=fresh):
         return outcome(config.out)
     if server is not None:
@@ -229,6 +234,7 @@ def _asked(
         max_tokens=config.max_tokens,
         seed=config.seed,
         limits=config.limits,
+        capability=resolve_capability(config.capability) if config.capability is not None else None,
         only=frozenset(trial.place for trial in failed(read_results(config.out)[1])) if only_failed else None,
     )
     return evaluator, run

@@ -10,6 +10,7 @@ import yaml
 
 from agent_sft.config.sft import SFTConfig
 from agent_sft.config.tiny import TinyModel, is_made_here, read_tiny
+from agent_sft.data.capabilities import Capability, resolve_capability
 from agent_sft.data.rewards import Rewards
 from agent_sft.engines.deepspeed.config import read_config, validate
 from agent_sft.engines.environments import engine_python, engine_versions, given_python, is_made
@@ -55,6 +56,8 @@ class TrainingPlan:
     """What `--eval-dataset` names."""
     held_out: bool = False
     """Whether the rows that the pipeline held out are the evaluation data."""
+    capability: Capability | None = None
+    """What is put before every conversation."""
     fitted: bool = False
     """Whether training reads examples made of the prepared data, instead of these."""
 
@@ -162,7 +165,11 @@ def build_plan(
         notes=(),
         inputs=inputs,
         eval_inputs=held_out,
+        capability=resolve_capability(config.capability) if config.capability is not None else None,
     )
+    if plan.capability is not None and not plan.trains_on_input:
+        what = f"{config.config} names its own dataset_dir, whose data is trained on as it is"
+        raise UserError(what, where="--capability", fix="leave one of the two out")
     if plan.deepspeed is not None:
         read_config(plan.deepspeed)
     if plan.is_tiny:

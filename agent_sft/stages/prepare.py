@@ -37,6 +37,8 @@ def prepare_stage(plan: TrainingPlan) -> Stage:
         inputs["min reward"] = plan.config.min_reward
         inputs["rollouts"] = [one.name for one in plan.inputs if one.is_rollouts]
         inputs["order of the input"] = names(plan.inputs)
+    if plan.capability is not None:
+        inputs["capability"] = plan.capability.digest
     return Stage("prepare", inputs)
 
 
@@ -108,6 +110,7 @@ def _make(plan: TrainingPlan, reporter: Reporter, ahead: Ahead | None) -> tuple[
                 opener=open_outside,
                 trail=stream,
                 ahead=ahead,
+                capability=plan.capability,
             )
         for line in reports[name].lines():
             reporter.say(f"prepare: {line}")

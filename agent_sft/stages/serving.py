@@ -19,9 +19,9 @@ from agent_sft.engines.llamafactory.launch import shown_environment
 from agent_sft.engines.served import ServedModel
 from agent_sft.engines.vllm import failures as vllm_failures
 from agent_sft.engines.vllm.flags import command_line
-from agent_sft.engines.vllm.launch import serving_environment
+from agent_sft.engines.vllm.launch import CAPABILITY, serving_environment
 from agent_sft.errors import UserError, WorkFailed
-from agent_sft.files import write_atomic
+from agent_sft.files import write_atomic, write_json
 from agent_sft.runs.devices import Gpu, free_memory, gpu_variables, wait_for_memory
 from agent_sft.runs.processes import Child, StopSignal
 from agent_sft.stages.plan import settings_yaml
@@ -94,8 +94,11 @@ class Server:
         try:
             without = self.control.endpoint.complete_one_token(self.plan.name, tools=False)
             stop.leave()
+            # Where a capability brings tools along, they are in the prompt either way: there is nothing to compare.
+            brings = self.plan.capability is not None and self.plan.capability.tools is not None
             if (
                 self.plan.request.tools
+                and not brings
                 and self.control.endpoint.complete_one_token(self.plan.name, tools=True) <= without
             ):
                 raise WorkFailed(
@@ -257,6 +260,7 @@ def _control(plan: ServePlan, port: int, key: str) -> Control:
         path=plan.model.folder.absolute() if plan.model.local else None,
         digest=plan.digest,
         adapters=tuple(adapters),
+        capability=plan.capability.digest if plan.capability is not None else None,
         base=plan.base_name if plan.model.adapter is not None and plan.backend == "vllm" else None,
     )
     return Control(
@@ -278,7 +282,13 @@ def launch(plan: ServePlan, port: int, key: str, place: Path) -> tuple[list[str]
             api_server.server_command(plan.python, settings.absolute()),
             _environment(plan, port, key),
         )
-    return command_line(plan.python, _vllm_arguments(plan, port)), _environment(plan, port, key)
+    environment = _environment(plan, port, key)
+    if plan.capability is not None:
+        file = place / "capability.json"
+        left_alone = [plan.base_name] if plan.base_name != plan.name else []
+        write_json(file, {**plan.capability.record, "left_alone": left_alone})
+        environment[CAPABILITY] = str(file.absolute())
+    return command_line(plan.python, _vllm_arguments(plan, port)), environment
 
 
 def _vllm_arguments(plan: ServePlan, port: int | str) -> dict[str, Any]:
@@ -305,6 +315,8 @@ def shown_launch(plan: ServePlan) -> Iterator[str]:
     yield f"# model {plan.name}: {plan.model.reference} ({plan.digest})"
     if plan.template:
         yield f"# trained with the template {plan.template}"
+    if plan.capability is not None:
+        yield f"# {plan.capability.reference} ({plan.capability.digest}) is put before every conversation"
     if plan.python is None:
         yield "# the environment is not installed (`agent-sft setup serve`): flags are unchecked"
     port = plan.request.port or "FREE_PORT"

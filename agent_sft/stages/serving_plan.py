@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from agent_sft.config.serve import ServeRequest
+from agent_sft.data.capabilities import Capability, resolve_capability
 from agent_sft.engines.environments import call_inside, engine_python, engine_versions, given_python, is_made
 from agent_sft.engines.llamafactory.api_server import LIMITS, server_settings
 from agent_sft.engines.llamafactory.checkpoints import weights_fault
@@ -53,6 +54,8 @@ class ServePlan:
     template: str | None
     length: int | None
     gpus: tuple[Gpu, ...]
+    capability: Capability | None
+    """What is put before every conversation."""
     settings: Mapping[str, Any]
     """vLLM's arguments, or LLaMA-Factory's settings."""
     notes: tuple[str, ...]
@@ -72,7 +75,10 @@ def plan_serving(request: ServeRequest, *, dry_run: bool = False) -> ServePlan:
     """
     if Path(request.model).is_dir():
         local_model(request.model)  # a wrong folder is said before an environment is made
+    capability = resolve_capability(request.capability) if request.capability is not None else None
     backend, python, notes = _engine(request, dry_run)
+    if capability is not None and backend != "vllm":
+        raise UserError("only vLLM's server puts a capability before conversations", where="--capability")
     model = find_model(request.model, python)
     base = model if model.adapter is None else find_model(_base_of(model), python)
     adapters = {name: _adapter(name, path) for name, path in request.lora.items()}
@@ -102,9 +108,22 @@ def plan_serving(request: ServeRequest, *, dry_run: bool = False) -> ServePlan:
         template=template,
         length=length,
         gpus=gpus,
+        capability=capability,
         settings=settings,
-        notes=notes,
+        notes=(*notes, *_trained_with(model, capability)),
     )
+
+
+def _trained_with(model: ModelFiles, served: Capability | None) -> Iterator[str]:
+    """Yield what is worth knowing of the capability that a model was trained with, where another one is served."""
+    trained = model.capability
+    if not trained or (served is not None and served.digest == trained.get("digest")):
+        return
+    reference = f"{trained.get('name')}@{trained.get('version')}"
+    instead = (
+        f"now there is {served.reference}" if served is not None else "`--capability` puts it before conversations"
+    )
+    yield f"trained with the capability {reference} before every conversation; {instead}"
 
 
 def default_name(model: ModelFiles, digest: str) -> str:

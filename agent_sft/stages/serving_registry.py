@@ -24,6 +24,7 @@ from agent_sft.errors import UserError, WorkFailed, nearest
 from agent_sft.files import read_json, unwritable, write_json
 from agent_sft.runs.directory import now
 from agent_sft.runs.lock import run_lock
+from agent_sft.runs.places import state_folder
 from agent_sft.runs.processes import is_alive, process_started
 from agent_sft.stages.serving_control import Control
 
@@ -115,8 +116,7 @@ class Record:
 
 def servers_folder() -> Path:
     """Return the folder with a folder for each server."""
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return home / "agent-sft" / "servers"
+    return state_folder() / "servers"
 
 
 def server_folder(name: str) -> Path:

@@ -121,6 +121,7 @@ def describe(plan: TrainingPlan) -> str:
     """Return the run's record: the options, every setting written out, and how it is launched."""
     record = {
         "options": plan.config.model_dump(mode="json", exclude={"dry_run", "fresh", "given"}),
+        **({"capability": plan.capability.record} if plan.capability is not None else {}),
         "datasets": digests((*plan.inputs, *plan.eval_inputs)),
         "llamafactory": plan.arguments,
         "launch": vars(plan.launch),

@@ -12,6 +12,8 @@ FEW_PROCESSORS = 8
 WITHOUT_WORKER = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 """The executor that computes within the engine's process."""
 KEY = "VLLM_API_KEY"
+CAPABILITY = "AGENT_SFT_CAPABILITY"
+"""The file of what is put before every conversation, if anything is."""
 GUARD = "agent_sft_guard.Guard"
 WORKER = "agent_sft_worker.Worker"
 REPACK = "agent_sft_repack"
@@ -59,7 +61,7 @@ _NOT_PASSED_ON = frozenset(
     {
         # It would keep what vLLM and torch compile from being kept.
         "PYTHONDONTWRITEBYTECODE",
-        *("VIRTUAL_ENV", "PYTHONHOME"),
+        *("VIRTUAL_ENV", "PYTHONHOME", CAPABILITY),
         # A topology that is not this server's.
         *("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
     }

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from agent_sft import __version__
 from agent_sft.config.evaluation import LimitsConfig
 from agent_sft.config.secrets import secret_values, without_secrets
+from agent_sft.data.capabilities import Capability
 from agent_sft.engines.cache import cached
 from agent_sft.engines.nothing import serve_nothing
 from agent_sft.engines.served import ServedModel
@@ -70,6 +71,8 @@ class EvalRun:
     max_tokens: int = 1024
     seed: int = 42
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    capability: Capability | None = None
+    """What the server puts before every conversation."""
     only: frozenset[Place] | None = None
     """Run no others than these; None for all that have no score yet."""
     why_dead: Callable[[], str | None] = lambda: None
@@ -283,7 +286,10 @@ class Evaluator(ABC):
             trials=run.trials,
             tasks=list(benchmark.tasks),
             limits=self.limits(run),
-            settings=self.settings(benchmark, run),
+            settings={
+                **self.settings(benchmark, run),
+                **({"capability": run.capability.digest} if run.capability is not None else {}),
+            },
             user_model=run.user_model,
             floor=None,
             versions={"agent-sft": __version__, **benchmark.versions},

@@ -101,7 +101,14 @@ class LossEvaluator(Evaluator):
                 fix="--param template=NAME names it",
             )
         data = work.attempt / "data"
-        report = prepare_dataset(Path(run.task), name=DATASET, folder=data, template=template, opener=open_outside)
+        report = prepare_dataset(
+            Path(run.task),
+            name=DATASET,
+            folder=data,
+            template=template,
+            opener=open_outside,
+            capability=run.capability,
+        )
         if report.rows_rejected:
             raise UserError(
                 f"{report.rows_rejected:,} of {report.rows_read:,} rows cannot be used: see {report.rejects_path}",

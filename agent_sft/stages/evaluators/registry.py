@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agent_sft.errors import UserError
 from agent_sft.registry import Registry
 from agent_sft.stages.evaluators.contract import Evaluator
+
+T = TypeVar("T", bound=type[Any])
 
 EVALUATORS = Registry(
     noun="evaluator",
@@ -17,7 +19,14 @@ EVALUATORS = Registry(
     built_in=("command", "inspect", "loss", "tasks", "tau2"),
 )
 
-register_evaluator = EVALUATORS.register
+
+def register_evaluator(kind: str) -> Callable[[T], T]:
+    """Return a decorator that lets a class be found by `kind`.
+
+    Raises:
+        UserError: another class has this kind already.
+    """
+    return EVALUATORS.register(kind)
 
 
 def make_evaluator(kind: str, params: Mapping[str, Any], *, where: str, folder: Path | None = None) -> Evaluator:

@@ -76,7 +76,7 @@ def plan_loop(plan: TrainingPlan) -> LoopPlan | None:
     benchmarks = config.benchmarks
     make_callbacks(config.callbacks, where="callbacks")
     spare = plan.gpus[plan.launch.processes :]
-    where, why = _where(benchmarks, spare)
+    where, why = _where(benchmarks, spare, capability=config.capability is not None)
     return LoopPlan(
         benchmarks=benchmarks,
         callbacks=config.callbacks or (LOCAL_LOGGER,),
@@ -117,13 +117,14 @@ def made_callbacks(config: SFTConfig) -> list[Any]:
     return make_callbacks(config.callbacks, where="callbacks")
 
 
-def evaluation(benchmark: BenchmarkConfig, model: str, out: Path) -> EvaluationConfig:
+def evaluation(benchmark: BenchmarkConfig, model: str, out: Path, capability: str | None = None) -> EvaluationConfig:
     """Return the evaluation that scores a benchmark.
 
     Args:
         benchmark: what is scored.
         model: a folder, or what the model is called where it is none.
         out: the evaluation's folder.
+        capability: what the server puts before conversations.
     """
     return EvaluationConfig(
         model=model,
@@ -139,6 +140,7 @@ def evaluation(benchmark: BenchmarkConfig, model: str, out: Path) -> EvaluationC
         seed=benchmark.seed,
         limits=LimitsConfig(request_timeout=REQUEST_SECONDS),
         params=benchmark.params,
+        serve={"capability": capability} if capability is not None else {},
     )
 
 
@@ -183,7 +185,7 @@ def _try_verifiers(benchmark: BenchmarkConfig) -> None:
 
 
 def _where(
-    benchmarks: tuple[BenchmarkConfig, ...], spare: tuple[Gpu, ...]
+    benchmarks: tuple[BenchmarkConfig, ...], spare: tuple[Gpu, ...], *, capability: bool
 ) -> tuple[Literal["in_process", "server"], str]:
     asked = {one.where for one in benchmarks} - {"auto"}
     if len(asked) > 1:
@@ -191,6 +193,11 @@ def _where(
         raise UserError("some are scored in_process, others on a server", where="benchmarks", fix=fix)
     if "server" in asked:
         return "server", "asked for"
+    if capability:
+        if "in_process" in asked:
+            what = "the model that trains answers without the capability"
+            raise UserError(what, where="benchmarks", fix="leave `where: in_process` out")
+        return "server", "it puts the capability before conversations"
     if "in_process" in asked:
         return "in_process", "asked for"
     large = [one.name for one in benchmarks if one.evaluator != "tasks" or _count(one) > SMALL]

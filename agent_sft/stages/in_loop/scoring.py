@@ -123,13 +123,14 @@ class Scorer:
             self._bench = Bench(self._folder / "server", self._words, self._stop)
         gpus = tuple(gpu.index for gpu in self._loop.gpus) or None
         tools = benchmark.evaluator != "tasks" or any(task.tools for task in read_tasks(Path(benchmark.path)))
-        request = ServeRequest(model=str(path), gpus=gpus, tools=tools)
+        capability = self._plan.config.capability
+        request = ServeRequest(model=str(path), gpus=gpus, tools=tools, capability=capability)
         arguments = self._plan.arguments
         rank = int(arguments.get("lora_rank") or 8) if arguments.get("finetuning_type") == "lora" else None
         model = self._bench.have(request, rank)
         identity = digest_value([model.digest, benchmark.model_dump(mode="json")]).removeprefix("sha256:")[:8]
         folder = self._folder / benchmark.name / f"{path.name.replace('checkpoint', 'step')}-{identity}"
-        config = evaluation(benchmark, str(path), folder)
+        config = evaluation(benchmark, str(path), folder, capability)
         return evaluate_on(self._bench.server, model, config, reporter=self._words, stop=self._stop)
 
 

@@ -1,13 +1,16 @@
 """Turns every request away that does not carry the server's key.
 
 vLLM itself guards the addresses below /v1 alone; /invocations, /metrics, /tokenize and those that exchange the
-weights answer anybody. `--middleware agent_sft_guard.Guard` puts this in front of all of them.
+weights answer anybody. `--middleware agent_sft_guard.Guard` puts this in front of all of them. Where a
+capability is served, it is put in front of conversations here too.
 """
 
 import hmac
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from agent_sft_scaffold import Scaffold
 
 OPEN = frozenset({"/health", "/ping"})
 Message = dict[str, Any]
@@ -19,7 +22,8 @@ class Guard:
     """An ASGI application around another one."""
 
     def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]]) -> None:
-        self._app = app
+        capability = os.environ.get("AGENT_SFT_CAPABILITY")
+        self._app = app if capability is None else Scaffold(app, capability)
         self._expected = f"Bearer {os.environ['VLLM_API_KEY']}".encode()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -1,0 +1,1 @@
+"""Jobs: trainings that go on by themselves, and what else runs, seen in one place."""

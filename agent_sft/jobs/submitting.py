@@ -1,0 +1,172 @@
+"""Jobs are submitted: written down, given a place in the queue, and left to a supervisor of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from agent_sft.config.sft import SFTConfig
+from agent_sft.data.capabilities import capability_store
+from agent_sft.data.store import Store, is_reference
+from agent_sft.errors import UserError
+from agent_sft.files import unwritable
+from agent_sft.jobs.index import reserve
+from agent_sft.jobs.record import Need, Spec, lock_of, record_of
+from agent_sft.jobs.status import Job, job_in
+from agent_sft.runs.devices import visible_gpus
+from agent_sft.runs.directory import check_is_directory, now
+from agent_sft.runs.lock import is_held, run_lock
+from agent_sft.runs.queue import join_queue
+from agent_sft.stages.plan import TrainingPlan, build_plan
+from agent_sft.sweep.commands import runnable, training_command
+
+SLOTS_VARIABLE = "AGENT_SFT_JOBS"
+SUPERVISOR = "agent_sft.jobs.supervisor"
+
+
+def plan_training(config: SFTConfig) -> tuple[SFTConfig, TrainingPlan]:
+    """Return the options of a training as its job runs it, and what it will do; nothing is started or written.
+
+    An adapter is trained where its shape is given, and data that is not called anything is called by its name, so that
+    jobs on other data have other directories. The latest version of something is the one that is the latest now.
+
+    Raises:
+        UserError: what is asked for cannot work.
+    """
+    more: dict[str, object] = {}
+    pinned: dict[str, object] = {}
+    if "finetuning_type" not in config.given and {"lora_rank", "lora_alpha", "lora_target"} & set(config.given):
+        more["finetuning_type"] = "lora"
+    for name in ("input", "dataset", "trajectory_dataset"):
+        if given := getattr(config, name):
+            pinned[name] = tuple(_pinned(one, Store.at) for one in given)
+    if config.eval_dataset is not None:
+        pinned["eval_dataset"] = _pinned(config.eval_dataset, Store.at)
+    if config.capability is not None:
+        pinned["capability"] = _pinned(config.capability, capability_store)
+    config = config.model_copy(update=pinned)
+    if "dataset_name" not in config.given and config.config is None:
+        more["dataset_name"] = _data_name(config)
+    config = config.model_copy(update={**more, "given": (*config.given, *more)})
+    plan = build_plan(config.model_copy(update={"dry_run": True}))
+    return config, plan
+
+
+def submit_training(config: SFTConfig, *, gpus: int | None = None, slots: int | None = None) -> Job:
+    """Submit a training; return its job, which waits or runs.
+
+    Args:
+        config: the options, those that were given in its `given`.
+        gpus: how many GPUs it takes; all that are visible when None.
+        slots: jobs at a time on this machine where there is no GPU.
+
+    Raises:
+        UserError: what is asked for cannot work, or the directory's job lives.
+    """
+    config, plan = plan_training(config)
+    run = plan.output_dir.resolve()
+    need = machine_need(gpus, slots)
+    known = Spec.read(run)
+    command = training_command(config)
+    if known is not None and known.command != command and job_in(run).status == "succeeded":
+        what = f"the job {known.id} was trained here with other options"
+        raise UserError(what, where=str(plan.output_dir), fix="choose another --output-dir")
+    return submit(run, "sft", command, need)
+
+
+def submit(run: Path, kind: str, command: Sequence[str], need: Need, *, folder: Path | None = None) -> Job:
+    """Submit a command as the job of a directory: a new one, or the next attempt at the one that is there.
+
+    Args:
+        run: the directory; made if it is missing.
+        kind: see `Spec.kind`.
+        command: as a person would type it.
+        need: what it takes of the machine.
+        folder: where the command runs; this one when None.
+
+    Raises:
+        UserError: the directory's job lives, another process is at work in it, or it cannot be written.
+    """
+    run = run.resolve()
+    check_is_directory(run)
+    lock = lock_of(run)
+    if is_held(lock):
+        job = job_in(run)
+        raise UserError(f"the job {job.id} is {job.status}", where=str(run), fix=f"see `agent-sft jobs get {job.id}`")
+    if is_held(run / ".lock"):
+        raise UserError("another process is at work there", where=str(run), fix="choose another --output-dir")
+    with run_lock(lock, f"see `agent-sft jobs get {run}`") as held:
+        known = Spec.read(run)
+        first = known.submitted if known is not None else now()
+        spec = Spec(reserve(run), kind, tuple(command), str(folder or Path.cwd()), need, first)
+        spec.write(run)
+        record = record_of(run)
+        attempt = record.new_attempt()
+        record.record("job submitted", attempt=int(attempt.name), command=spec.command)
+        _start(run, attempt / "log", runnable(spec.command), held, spec.id)
+    return job_in(run)
+
+
+def machine_need(gpus: int | None, slots: int | None) -> Need:
+    """Return what a job takes of this machine: GPUs, or one of its slots where there is none.
+
+    Args:
+        gpus: how many; all that are visible when None.
+        slots: how many jobs run at a time where there is no GPU; `AGENT_SFT_JOBS`, or one, when None.
+
+    Raises:
+        UserError: there are not so many GPUs, or a number makes no sense.
+    """
+    there = visible_gpus()
+    if gpus is not None and not 1 <= gpus <= len(there):
+        raise UserError(f"{gpus} GPUs are asked for, {len(there)} are visible", where="--gpus")
+    if there:
+        if slots is not None:
+            raise UserError("the slots are the GPUs here", where="--slots", fix="--gpus says how many a job takes")
+        return Need(tuple(gpu.uuid for gpu in there), gpus or len(there), gpus=True)
+    if slots is None:
+        given = os.environ.get(SLOTS_VARIABLE) or "1"
+        if not given.isdigit():
+            raise UserError(f"'{given}' is no number of jobs", where=SLOTS_VARIABLE)
+        slots = int(given)
+    if slots < 1:
+        raise UserError("at least one job runs at a time", where="--slots")
+    return Need(tuple(f"slot-{number}" for number in range(slots)))
+
+
+def _start(run: Path, log: Path, command: list[str], lock: int, who: str) -> None:
+    """Start the supervisor, which has what we hold from us and goes on by itself."""
+    ticket = join_queue(who)
+    arguments = [str(run), str(lock), str(ticket.path), str(ticket.descriptor), *command]
+    try:
+        with log.open("ab") as stream:
+            started = subprocess.run(
+                [sys.executable, "-P", "-m", SUPERVISOR, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                pass_fds=(lock, ticket.descriptor),
+                check=False,
+            )
+    except OSError as error:
+        raise unwritable(log, error) from error
+    finally:
+        os.close(ticket.descriptor)
+    if started.returncode:
+        raise UserError("its supervisor cannot be started", where=str(log))
+
+
+def _pinned(given: str, store: Callable[[], Store]) -> str:
+    """Return NAME@VERSION for what names a stored version; anything else as it is."""
+    return store().card(given).reference if is_reference(given) else given
+
+
+def _data_name(config: SFTConfig) -> str:
+    """Return a name for a training's data: that of the first place it comes from."""
+    first = next(iter((*config.input, *config.dataset, *config.trajectory_dataset)))
+    name = first.replace("@", "-") if is_reference(first) else Path(first).name.split(".")[0]
+    return re.sub(r"[^\w.-]+", "_", name).strip("._-") or "data"
