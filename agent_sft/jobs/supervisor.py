@@ -36,7 +36,7 @@ def supervise(
     Args:
         run: the run's directory.
         command: program and arguments.
-        lock: descriptor of the job's lock, which is taken already.
+        lock: descriptor of the job's lock, which is taken already; closed at the end.
         share: waits for the job's share of the machine and holds it.
 
     Returns:
@@ -49,15 +49,22 @@ def supervise(
             with share(spec.need, stop) as taken:
                 stop.leave()
                 code = _run(spec, attempt, command, [lock, *taken.descriptors], taken, stop)
+                _write_end(run, attempt, code)
         except Interrupted as stopped:
             code = stopped.exit_code
+            _write_end(run, attempt, code)
         except (OSError, UserError) as error:
             with attempt.log.open("a", encoding="utf-8") as log:
                 log.write(f"error: the job cannot be started: {error}\n")
             code = UserError.exit_code
-        write_json(attempt.path / ENDED, {"at": now(), "exit_code": code})
-        record_of(run).record("job ended", attempt=attempt.number, exit_code=code)
+            _write_end(run, attempt, code)
+        os.close(lock)  # with the slots: what has none is not told to be running
     return code
+
+
+def _write_end(run: Path, attempt: Attempt, code: int) -> None:
+    write_json(attempt.path / ENDED, {"at": now(), "exit_code": code})
+    record_of(run).record("job ended", attempt=attempt.number, exit_code=code)
 
 
 def _run(spec: Spec, attempt: Attempt, command: Sequence[str], hold: list[int], taken: Taken, stop: StopSignal) -> int:
