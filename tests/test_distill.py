@@ -198,6 +198,8 @@ def test_samples_are_asked_for_until_one_is_accepted(run_cli: RunCli, tmp_path: 
     (failure,) = rows(tmp_path / "out" / "failures.jsonl")
     assert (failure["prompt"], failure["kind"], len(failure["samples"])) == ("sum 2", "rejected", 3)
     assert "99" in failure["why"]
+    transcripts = {one["transcript"].partition("#")[0] for one in failure["samples"]}
+    assert all((tmp_path / "out" / name).is_file() for name in transcripts)
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("all", ["short", "much longer"]), ("best", ["short"])])

@@ -159,5 +159,5 @@ def _failure(
         row=origin.row if origin is not None else None,
         kind=kind,
         why=last,
-        samples=[described(trial, reasons[trial.place]) for trial in trials],
+        samples=[described(trial, reasons[trial.place], sampler.folder) for trial in trials],
     )

@@ -9,8 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from agent_sft.config.distill import DistillConfig
 from agent_sft.config.evaluation import LimitsConfig
 from agent_sft.distill.asking import Gateway
@@ -188,7 +186,14 @@ def best_of(trials: Sequence[Trial]) -> Trial:
     return min(trials, key=lambda trial: (-(trial.score or 0.0), trial.output_tokens, trial.trial))
 
 
-def described(trial: Trial, why: str | None) -> dict[str, Any]:
-    """Return what is said of a sample that was not kept."""
-    line = {"sample": trial.trial, "score": trial.score, "why": why, "transcript": trial.transcript}
-    return {key: value for key, value in msgspec.to_builtins(line).items() if value is not None}
+def described(trial: Trial, why: str | None, folder: Path) -> dict[str, Any]:
+    """Return what is said of a sample that was not kept.
+
+    Args:
+        trial: the sample.
+        why: it was not kept.
+        folder: of the samples, in that of the distillation, where paths begin.
+    """
+    place = f"samples/{folder.name}/{trial.transcript}" if trial.transcript is not None else None
+    line = {"sample": trial.trial, "score": trial.score, "why": why, "transcript": place}
+    return {key: value for key, value in line.items() if value is not None}
