@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -30,10 +30,9 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
+PROGRAM = ROOT / "benchmarks" / "inside" / "data_program.py"
+PROGRAMS = ("ours", "merge", "orjson")
 EXAMPLE = ROOT / "examples" / "data" / "telecom_syc_10pct_500_processed.json"
-PIPELINE = ROOT / "configs" / "process" / "telecom.yaml"
 MEGABYTE = 10**6
 SIZE, LARGE = 150, 1500
 SPEED_GOAL, PEAK_GOAL = 2.0, 250.0
@@ -72,49 +71,6 @@ def make_file(path: Path, megabytes: int, *, unique: bool = False) -> int:
     return count
 
 
-def ours(source: Path, place: Path) -> None:
-    """Process and prepare, with all the reports that belong to it."""
-    from agent_sft.data.ahead import Ahead
-    from agent_sft.data.pipeline import load_pipeline
-    from agent_sft.data.preparing import prepare_dataset
-    from agent_sft.data.processing import process_data
-
-    ahead = Ahead("telecom", "qwen")
-    processed = process_data(source, load_pipeline(PIPELINE), output=place / "processed.jsonl", ahead=ahead)
-    prepared = prepare_dataset(
-        processed.output, name="telecom", folder=place / "prepared", template="qwen", form="openai", ahead=ahead
-    )
-    assert prepared.rows_kept == processed.rows["read"], "nothing in this file has to be refused"
-
-
-def plain_merge(source: Path, place: Path) -> None:
-    """Join neighbouring turns of one speaker and cut an unanswered end, with the whole file in memory."""
-    with source.open(encoding="utf-8") as stream:
-        rows = json.load(stream)
-    for row in rows:
-        turns: list[dict[str, Any]] = []
-        for turn in row["conversations"]:
-            if turns and turns[-1]["from"] == turn["from"]:
-                turns[-1]["value"] += "\n" + turn["value"]
-            else:
-                turns.append(turn.copy())
-        if len(turns) % 2 and turns[-1]["from"] == "human":
-            turns.pop()
-        row["conversations"] = turns
-    with (place / "merged.json").open("w", encoding="utf-8") as stream:
-        json.dump(rows, stream, ensure_ascii=False, indent=2)
-
-
-def bare_orjson(source: Path, place: Path) -> None:
-    """Decode the file and encode it again."""
-    import orjson
-
-    (place / "copy.json").write_bytes(orjson.dumps(orjson.loads(source.read_bytes())))
-
-
-PROGRAMS: dict[str, Callable[[Path, Path], None]] = {"ours": ours, "merge": plain_merge, "orjson": bare_orjson}
-
-
 def measure(program: str, source: Path) -> dict[str, float]:
     """Run a program in a process of its own.
 
@@ -122,7 +78,7 @@ def measure(program: str, source: Path) -> dict[str, float]:
     """
     with tempfile.TemporaryDirectory(dir=source.parent) as place:
         began, worked = time.monotonic(), processor_seconds()
-        command = [sys.executable, __file__, "--run", program, str(source), place]
+        command = [sys.executable, str(PROGRAM), program, str(source), place]
         # Byte code is kept between runs, as it is where a package is installed.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         running = subprocess.Popen(command, env=environment)
@@ -157,7 +113,7 @@ def memory_of(process: int) -> float:
     return total
 
 
-def compare(source: Path, programs: list[str], repeats: int) -> dict[str, dict[str, float]]:
+def compare(source: Path, programs: Sequence[str], repeats: int) -> dict[str, dict[str, float]]:
     """Return the median seconds and the largest peak of each program, run in turns."""
     runs: dict[str, list[dict[str, float]]] = {program: [] for program in programs}
     for _ in range(repeats):
@@ -185,19 +141,14 @@ def main() -> int:
     parser.add_argument("--peak", type=float, default=PEAK_GOAL, help="MB that ours may take (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to a file")
     parser.add_argument("--place", type=Path, help="folder for the files (default: a temporary one)")
-    parser.add_argument("--run", nargs=3, metavar=("PROGRAM", "SOURCE", "PLACE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.run:
-        program, source, place = options.run
-        PROGRAMS[program](Path(source), Path(place))
-        return 0
     with tempfile.TemporaryDirectory(dir=options.place) as folder:
         source = Path(folder, "telecom.json")
         size = options.megabytes or (LARGE if options.large else SIZE)
         count = make_file(source, size, unique=not options.repeated)
         megabytes = source.stat().st_size / MEGABYTE
         # The plain merge, and orjson with all of it at once, would need some ten times the file's size.
-        programs = ["ours"] if options.large else list(PROGRAMS)
+        programs = ("ours",) if options.large else PROGRAMS
         load = os.getloadavg()[0]
         figures = compare(source, programs, 1 if options.large else options.repeats)
     print(f"{count:,} conversations, {megabytes:.0f} MB; load {load:.1f} before, {os.getloadavg()[0]:.1f} after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from pathlib import Path
 from random import Random
@@ -162,6 +163,28 @@ def test_a_shortcut_gives_what_the_general_way_gives() -> None:
     # Odd as they are, a good part of the rows goes either way.
     assert 150 < sum(read for read, _ in taken) < 1350
     assert 150 < sum(written for _, written in taken) < 1350
+
+
+def test_what_stands_between_marks_is_never_taken_for_a_call_of_another_turn() -> None:
+    """A stretch with half a call or with several, whose neighbours make up for it: together they would be calls."""
+    one, other = '{"name": "a", "arguments": {}}', '{"name": "b", "arguments": {"x": 1, "y": "}, {"}}'
+    cut = ('{"name": "a",', ' "arguments": {}}'), ('{"name": "a"', ' "arguments": {}}'), ('{"name": "a"', other[13:])
+    joints = ("\n,\n", ",", ", ", "\n,")
+    edges = tuple(itertools.product(("\n", ""), repeat=2))
+    taken = 0
+    for halves, joint in itertools.product((*cut, (one, other)), joints):
+        parts = (*halves, f"{one}{joint}{other}") if halves in cut else halves
+        for around in itertools.product(edges, repeat=len(parts)):
+            turns = [{"from": "human", "value": "q"}]
+            for part, (before, behind) in zip(parts, around, strict=True):
+                turns.append({"from": "gpt", "value": f"<tool_call>{before}{part}{behind}</tool_call>"})
+                turns.append({"from": "human", "value": "{}"})
+            row = {"conversations": [*turns, {"from": "gpt", "value": "done"}]}
+            if (chat := chat_of_sharegpt(row)) is not None:
+                taken += 1
+                assert chat == to_row(sharegpt.read(row, ORIGIN))
+                check_chat(chat)
+    assert taken > 10
 
 
 def test_odd_conversations_are_left_to_the_general_way_or_come_out_the_same() -> None:

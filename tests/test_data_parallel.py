@@ -217,7 +217,8 @@ def test_a_stretch_cut_wrongly_is_not_taken_for_rows() -> None:
         return Block(data, 5, len(starts), starts, None)
 
     assert [row["id"] for _, row in block(b', {"id": 1}, {"id": 2}').rows()] == [1, 2]
-    for data in (b', {"id": 1} {"id": 2}', b', {"id": [{"id": 1}]}, {"id": 2}', b', {"id": 1}, 7, {"id": 2}'):
+    apart = b', {"id": 1},' + b" " * 300 + b'{"id": 2}'
+    for data in (b', {"id": 1} {"id": 2}', b', {"id": [{"id": 1}]}, {"id": 2}', b', {"id": 1}, 7, {"id": 2}', apart):
         with pytest.raises(ValueError):
             list(block(data).rows())
     with pytest.raises(ValueError):

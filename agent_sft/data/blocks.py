@@ -15,13 +15,15 @@ from agent_sft.data.jsontext import loads_all
 
 BLOCK = 1 << 19
 """Bytes of a stretch, unless a row is longer."""
+TAIL = 256
+"""Bytes before a row in which the comma behind the last one has to stand."""
 
 
 @dataclass(frozen=True)
 class Block:
     """A stretch of a file."""
 
-    data: bytes
+    data: bytes | memoryview
     first: int
     """The number of its first row, from 1."""
     count: int
@@ -32,7 +34,7 @@ class Block:
     """Where it begins, as what cut it counts."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let its data go to another process through shared memory."""
+        """Let its data go to another process through shared memory, from which it is read until there is a result."""
         return _received, (pickle.PickleBuffer(self.data), self.first, self.count, self.starts, None)
 
     def rows(self) -> Iterator[tuple[int, Any]]:
@@ -49,24 +51,26 @@ class Block:
         Raises:
             ValueError: it was not.
         """
-        texts = self.data.splitlines() if self.starts is None else list(self._elements(self.starts))
+        texts = bytes(self.data).splitlines() if self.starts is None else list(self._elements(self.starts))
         if len(texts) != self.count:
             raise ValueError("rows are missing")
         return enumerate(texts, start=self.first)
 
     def _elements(self, starts: Sequence[int]) -> Iterator[bytes]:
+        data = memoryview(self.data)
         for start, end in zip(starts, (*starts[1:], None), strict=True):
-            text = self.data[start:end].rstrip()
             if end is None:
-                yield text
-            elif text.endswith(b","):
-                yield text[:-1]
-            else:
-                raise ValueError("rows without a comma between them")
+                yield bytes(data[start:]).rstrip()
+                continue
+            tail = max(start, end - TAIL)
+            comma = bytes(data[tail:end]).rstrip()
+            if not comma.endswith(b","):
+                raise ValueError("rows without a comma between them, or far apart")
+            yield bytes(data[start : tail + len(comma) - 1])
 
 
 def _received(data: Any, *facts: Any) -> Block:
-    return Block(bytes(data), *facts)
+    return Block(data, *facts)
 
 
 class Cutter(Protocol):

@@ -6,7 +6,7 @@ a row holds anything that they have to look at: another kind of turn, a mark, a 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 
@@ -21,6 +21,7 @@ from agent_sft.data.tools import tools_text
 from agent_sft.data.transforms.chat import json_text
 from agent_sft.data.turns import GPT, HUMAN, OBSERVATION, Unusable
 
+ANSWER = "assistant"
 RESULT = "<tool_response>"
 MARKS = ("<think>", OPEN, CLOSE, "<|")
 """What gives words of the agent another meaning, or is worth a note."""
@@ -33,10 +34,10 @@ class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename={"role"
     value: str
 
 
-class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Call(TypedDict):
     """A call whose arguments every writer of JSON writes alike."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(min_length=1)]
     arguments: dict[str, str | int | bool | None]
 
 
@@ -45,6 +46,9 @@ _CALLS = msgspec.json.Decoder(list[_Call])
 _ENCODER = msgspec.json.Encoder()
 _AROUND = len(',{"name":"","arguments":}')
 """Characters of compact JSON that are not counted of a call: with the comma or the bracket before it."""
+_BEFORE, _BETWEEN, _BEHIND = f"{OPEN}\n", "\n,\n", f"\n{CLOSE}"
+"""What templates write before and behind a call; and what stands between two here."""
+_END = len(_BEHIND)
 
 
 def chat_of_sharegpt(row: Any) -> dict[str, Any] | None:
@@ -88,40 +92,47 @@ def _chat(turns: list[_Said], texts: list[str], text: str, further: dict[str, An
     system, tools = further.pop("system", None), further.pop("tools", None)
     if not (system is None or type(system) is str) or not (tools is None or tools == "" or tools == []):
         return None
-    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-    add = messages.append
     characters = len(text) + (len(system) if system else 0)
     is_common = "|" not in text and not (system and "|" in system)
+    roles = [turn.role for turn in turns]
+    messages: list[dict[str, Any]] = [
+        {"role": "user" if role == HUMAN else "assistant", "content": said}
+        for role, said in zip(roles, texts, strict=True)
+    ]
     calls: list[dict[str, Any]] = []
     inside: list[str] = []  # what stands between the marks of each
     blocks: list[str] = []
-    waiting = False  # whether a call of the agent's last turn has no result yet
-    for turn in turns:
-        said = turn.value
-        if turn.role == HUMAN:
-            if not waiting:
-                add({"role": "user", "content": said})
+    for place in [place for place, said in enumerate(texts) if "<" in said]:
+        if roles[place] == HUMAN:
+            continue
+        said = texts[place]
+        words, opened, written = said.partition(_BEFORE)
+        if opened and written.endswith(_BEHIND) and "<" not in words and "<" not in (written := written[:-_END]):
+            block = said[len(words) :] if words else said
+        else:
+            start, last = said.find(OPEN), len(said) - len(CLOSE)
+            if start < 0 and "<think>" not in said and CLOSE not in said:
                 continue
-            if RESULT in said:
+            if start < 0 or "<think>" in said or said.find(CLOSE) != last or said.find(OPEN, start + 1) >= 0:
                 return None
-            add({"role": "tool", "content": said})
-            waiting = False
-            continue
-        if "<" not in said or ((start := said.find(OPEN)) < 0 and "<think>" not in said and CLOSE not in said):
-            add({"role": "assistant", "content": said})
-            waiting = False
-            continue
-        last = len(said) - len(CLOSE)
-        if start < 0 or "<think>" in said or said.find(CLOSE) != last or said.find(OPEN, start + 1) >= 0:
-            return None
-        words = said[:start].removesuffix("\n")
+            words, block = said[:start], said[start:]
+            is_even = block.startswith(_BEFORE) and block.endswith(_BEHIND)
+            written = block[len(_BEFORE) : -_END] if is_even else f" {block[len(OPEN) : -len(CLOSE)]}"
+        words = words.removesuffix("\n")
         call = {"type": "function"}
         calls.append(call)
-        inside.append(said[start + len(OPEN) : last])
-        blocks.append(said[start:] if start else said)
-        add({"role": "assistant", "content": words or None, "tool_calls": [call]})
+        inside.append(written)
+        blocks.append(block)
+        message = messages[place]
+        message["content"] = words or None
+        message["tool_calls"] = [call]
         characters += len(words) - len(said)
-        waiting = True
+        if place + 1 < len(roles) and roles[place + 1] == HUMAN:
+            if RESULT in texts[place + 1]:
+                return None
+            messages[place + 1]["role"] = "tool"
+    if system:
+        messages.insert(0, {"role": "system", "content": system})
     common = Common({})
     characters += _read_calls(calls, inside, blocks, common)
     remember(messages, unpacked=True, characters=characters, common=common if is_common else None)
@@ -133,7 +144,8 @@ def _read_calls(calls: list[dict[str, Any]], inside: list[str], blocks: list[str
 
     Args:
         calls: in which they are still missing.
-        inside: what stands between the marks of each.
+        inside: what stands between the marks of each, without the line breaks that templates write there; with a
+            space before it where there are no such.
         blocks: the same with the marks.
         common: takes the blocks that are written as templates write them.
 
@@ -144,12 +156,12 @@ def _read_calls(calls: list[dict[str, Any]], inside: list[str], blocks: list[str
     count = len(calls)
     if not count:
         return 0
-    text = ",".join(inside)
+    text = _BETWEEN.join(inside)
     found, compact = _decoded(text, count) if "\\" not in text else (None, "")
     if found is not None:
-        for call, read, block in zip(calls, found, blocks, strict=True):
-            call["function"] = {"name": read.name, "arguments": read.arguments}
-            common.blocks[id(call)] = call, block
+        for call, function in zip(calls, found, strict=True):
+            call["function"] = function
+        common.blocks.update(zip(map(id, calls), zip(calls, blocks, strict=True), strict=True))
         return len(compact) - count * _AROUND - 1
     if count > 1:
         return sum(
@@ -164,21 +176,20 @@ def _read_calls(calls: list[dict[str, Any]], inside: list[str], blocks: list[str
 
 
 def _decoded(text: str, count: int) -> tuple[list[_Call] | None, str]:
-    """Return the calls in a text without a backslash, with a comma between two, and the same as compact JSON.
+    """Return the calls in a text without a backslash, one in each part of it, and the same as compact JSON.
 
     None where they are not so many, or not written as templates write them.
     """
     try:
         found = _CALLS.decode(f"[{text}]")
-        compact = _ENCODER.encode(found).decode()
     except ValueError:  # what is in it has to be looked at, if it is a call
         return None, ""
-    # No text in it has a quote. A quote before a colon ends a key, one after a comma begins one, and brackets around a
-    # comma are two calls', unless a text begins, ends or goes on so: then there are more of them than expected.
-    written = compact[1:-1].replace('":', '": ').replace(',"', ', "').replace("},{", "}\n,\n{")
-    more = sum([2 * len(call.arguments) + (2 if call.arguments else 3) for call in found]) + 2 * (count - 1)
-    exact = len(found) == count and len(written) == len(compact) - 2 + more and f"\n{written}\n" == text
-    return (found, compact) if exact and all(call.name for call in found) else (None, "")
+    compact = _ENCODER.encode(found)
+    # Line breaks are between calls alone, so that no part holds half a call, and as many parts hold one each. The same
+    # brackets in a text would come out longer than they are there.
+    written = msgspec.json.format(compact, indent=0).decode()[1:-1].replace("}, {", f"}}{_BETWEEN}{{")
+    is_exact = len(found) == count and written == text and f"\n{text}".count('\n{"name": ') == count
+    return (found, compact.decode()) if is_exact else (None, "")
 
 
 def example_of_chat(row: Any, dialect: Dialect) -> dict[str, Any] | None:
@@ -194,56 +205,61 @@ def example_of_chat(row: Any, dialect: Dialect) -> dict[str, Any] | None:
         return None
     common = common_of(messages)
     blocks = common.blocks if common is not None else {}
-    system = ""
-    turns: list[dict[str, str]] = []
-    add = turns.append
-    is_answer = True  # of the turn before
-    is_called = False
     try:
-        for message in messages:
-            role, text = message["role"], message["content"]
-            if role == "assistant":
-                if is_answer:
-                    return None
-                is_answer = True
-                if common is None and text is not None and (type(text) is not str or _has_mark(text)):
-                    return None
-                if len(message) == 2:
-                    if not text or text.isspace():
-                        return None
-                    add({"from": GPT, "value": text})
-                    continue
-                [call] = message["tool_calls"]
-                if (known := blocks.get(id(call))) is not None:
-                    block = known[1]
-                elif len(message) > 3 or (block := _block(call)) is None:  # type: ignore[assignment]
-                    return None
-                add({"from": GPT, "value": f"{text}\n{block}" if text else block})
-                is_called = True
-                continue
-            if not is_answer or (common is None and (len(message) != 2 or type(text) is not str or "<|" in text)):
-                return None
-            if role == "user":
-                if is_called or "{{idx}}" in text:
-                    return None
-                add({"from": HUMAN, "value": text})
-            elif role == "tool":
-                if not is_called:
-                    return None
-                add({"from": OBSERVATION, "value": text})
-                is_called = False
-            elif role == "system" and not turns and not system:
-                system = text
-                continue
-            else:
-                return None
-            is_answer = False
-        if not is_answer or not turns:
+        first = 1 if messages[0]["role"] == "system" else 0
+        system = messages[0]["content"] if first else ""
+        prompts, answers = messages[first::2], messages[first + 1 :: 2]
+        if common is None and not (
+            all(map(_is_prompt, (*messages[:first], *prompts))) and all(map(_is_answer, answers))
+        ):
             return None
+        # A result follows a call, and nothing else does.
+        roles = [message["role"] for message in prompts]
+        is_called = [len(message) > 2 for message in answers]
+        if (
+            [message["role"] for message in answers] != [ANSWER] * len(roles)
+            or not roles
+            or roles
+            != [
+                "user",
+                *("tool" if called else "user" for called in is_called[:-1]),
+            ]
+        ):
+            return None
+        turns: list[dict[str, str]] = []
+        for role, prompt, answer in zip(roles, prompts, answers, strict=True):
+            asked, text = prompt["content"], answer["content"]
+            if role == "tool":
+                turns.append({"from": OBSERVATION, "value": asked})
+            elif "{{idx}}" in asked:
+                return None
+            else:
+                turns.append({"from": HUMAN, "value": asked})
+            if len(answer) > 2:
+                [call] = answer["tool_calls"]
+                block = known[1] if (known := blocks.get(id(call))) is not None else _block(call)
+                if block is None:
+                    return None
+                text = f"{text}\n{block}" if text else block
+            elif not text or text.isspace():
+                return None
+            turns.append({"from": GPT, "value": text})
         tools = [{"type": "function", "function": dict(tool)} for tool in read_tools(row.get("tools"))[0]]
         return {"conversations": turns, "system": system, "tools": tools_text(tools, dialect) if tools else ""}
-    except (KeyError, TypeError, ValueError, Unusable):
+    except (IndexError, KeyError, TypeError, ValueError, Unusable):
         return None
+
+
+def _is_prompt(message: Any) -> bool:
+    """Tell whether a message has a text without a mark and nothing else beside its role."""
+    text = message["content"]
+    return len(message) == 2 and type(text) is str and "<|" not in text
+
+
+def _is_answer(message: Any) -> bool:
+    """Tell whether a message has a text without a mark, or none, and one key more at most beside its role."""
+    text = message["content"]
+    return len(message) <= 3 and (text is None or (type(text) is str and not _has_mark(text)))
 
 
 def _has_mark(text: str) -> bool:

@@ -108,15 +108,16 @@ class Elements:
         mark = self._data.rfind(b",", start, end)
         if mark < 0 or self._data[mark + 1 : end].strip():
             return None
-        end = mark
+        found = self._data.rfind(self._head, start, mark)
         starts = []
-        while 0 <= start < end:
-            starts.append(start - at)
-            start = self._data.find(self._head, start + len(self._head), end)
+        while found >= start:
+            starts.append(found - at)
+            found = self._data.rfind(self._head, start, found)  # twice as fast as forwards
         self._lines = None
-        block = Block(self._data[at:end], self._number + 1, len(starts), tuple(starts), self._dropped + at)
+        data = memoryview(self._data)[at:mark]
+        block = Block(data, self._number + 1, len(starts), tuple(reversed(starts)), self._dropped + at)
         self._number += block.count
-        self._at = end
+        self._at = mark
         return block
 
     def hand_back(self, blocks: Sequence[Block]) -> None:
@@ -260,8 +261,9 @@ class Elements:
     def _more(self) -> bool:
         """Read on, forgetting what was used; tell whether there was more."""
         self._forget()
-        chunk = self._stream.read(min(max(CHUNK, len(self._data)), 16 * CHUNK))
-        self._data += chunk
+        chunk = self._stream.read(min(max(CHUNK, len(self._data) - self._at), 16 * CHUNK))
+        self._data = b"".join((memoryview(self._data)[self._at :], chunk))
+        self._at = 0
         return bool(chunk)
 
     def _forget(self) -> None:
@@ -275,8 +277,6 @@ class Elements:
                 else:
                     self._forgotten = before + len(self._data[newline + 1 : self._at].decode("utf-8", "replace"))
             self._dropped += self._at
-            self._data = self._data[self._at :]
-            self._at = 0
 
     def _count_lines(self) -> int:
         """Return how many lines were dropped, and know where in its line the data begins."""

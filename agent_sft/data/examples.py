@@ -20,7 +20,7 @@ from agent_sft.data.formats import FORMATS, Format, openai, sharegpt
 from agent_sft.data.jsontext import loads_all
 from agent_sft.data.ledger import encoded
 from agent_sft.data.opening import open_rows_of
-from agent_sft.data.parallel import Pool, results_of, workers_for
+from agent_sft.data.parallel import Lines, Pool, results_of, workers_for
 from agent_sft.data.report import Tally
 from agent_sft.data.rewards import LeftOut, Rewards
 from agent_sft.data.scaffold import Scaffold
@@ -101,7 +101,7 @@ class Writing:
         reading: Reading,
         *,
         name: str,
-        lines: IO[bytes],
+        lines: IO[bytes] | Lines,
         rejects: IO[bytes],
         trail: IO[bytes] | None = None,
     ) -> None:
@@ -120,6 +120,7 @@ class Writing:
         """
         many = len(sources) > 1
         count = workers_for(one.path for one in sources)
+        assert not isinstance(self.lines, Lines)
         with Pool(self._work, count) as pool, WriteBehind(self.lines) as behind:
             for one in sources:
                 opened = open_rows_of(one, asked, self._reading.rewards)
@@ -148,14 +149,14 @@ class Writing:
     def elsewhere(self) -> Writing:
         """Return one that does the same in memory, for a part of the rows."""
         trail = BytesIO() if self._trail is not None else None
-        return Writing(self._reading, name=self._name, lines=BytesIO(), rejects=BytesIO(), trail=trail)
+        return Writing(self._reading, name=self._name, lines=Lines(), rejects=BytesIO(), trail=trail)
 
     def made(self) -> Made:
         """Return what was written in memory."""
-        assert isinstance(self.lines, BytesIO) and isinstance(self._rejects, BytesIO)
+        assert isinstance(self.lines, Lines) and isinstance(self._rejects, BytesIO)
         trail = self._trail.stream if self._trail is not None else None
         told = trail.getvalue() if isinstance(trail, BytesIO) else b""
-        return Made(PickleBuffer(self.lines.getbuffer()), self._rejects.getvalue(), self.tally, told)
+        return Made(self.lines.together(), self._rejects.getvalue(), self.tally, told)
 
     def add(self, made: Made, *, behind: int = 0) -> None:
         """Write what another one made of the rows that follow.
@@ -204,7 +205,7 @@ class Writing:
             self._rejects.write(encoded({**reject, "reason": reason, **further, "data": row}))
         else:
             self.tally.keep(examples)
-            self.lines.writelines(lines)
+            self.lines.write(b"".join(lines))
         if self._trail is not None:
             self._trail.note(origin, row, examples, ended)
 

@@ -17,7 +17,7 @@ from agent_sft.data.formats import FORMATS, Format
 from agent_sft.data.jsontext import loads_all
 from agent_sft.data.ledger import Ledger, Taken, encoded
 from agent_sft.data.opening import open_rows_of
-from agent_sft.data.parallel import Pool, results_of, workers_for
+from agent_sft.data.parallel import Lines, Pool, Sink, results_of, workers_for
 from agent_sft.data.pipeline import Pipeline, run_pipeline
 from agent_sft.data.reading import describe
 from agent_sft.data.rewards import LeftOut, Rewards
@@ -56,9 +56,9 @@ class Flow:
         self,
         pipeline: Pipeline,
         ledger: Ledger,
-        kept: IO[bytes],
-        held_out: IO[bytes],
-        rejects: IO[bytes],
+        kept: IO[bytes] | Lines,
+        held_out: Sink,
+        rejects: Sink,
         *,
         rewards: Rewards,
         trail: IO[bytes] | None = None,
@@ -97,7 +97,8 @@ class Flow:
             self._run(rows())
             yield from forms
             return
-        files = (self._kept, self._prepared.lines) if self._prepared is not None else (self._kept,)
+        written = (self._kept, self._prepared.lines) if self._prepared is not None else (self._kept,)
+        files = [one for one in written if not isinstance(one, Lines)]
         with Pool(self._work, count) as pool, WriteBehind(*files) as behind:
             for one in sources:
                 opened = open_rows_of(one, asked, self._rewards, raw=raw)
@@ -128,7 +129,7 @@ class Flow:
         """Do in another process what `through` does with a block's rows here."""
         block, name, form = item
         with contextlib.closing(Ledger(self._pipeline.names)) as ledger:
-            kept, held_out, rejects, trail = BytesIO(), BytesIO(), BytesIO(), BytesIO()
+            kept, held_out, rejects, trail = Lines(), BytesIO(), BytesIO(), BytesIO()
             flow = Flow(
                 self._pipeline,
                 ledger,
@@ -142,7 +143,7 @@ class Flow:
             rows = ((Origin(file=name, row=number), text) for number, text in block.texts())
             flow._run(flow._read(rows, FORMATS[form] if form is not None else None))
             return Made(
-                kept=PickleBuffer(kept.getbuffer()),
+                kept=kept.together(),
                 held_out=held_out.getvalue(),
                 count_held_out=flow.held_out,
                 rejects=rejects.getvalue(),

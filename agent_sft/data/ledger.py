@@ -15,7 +15,7 @@ from typing import IO, Any, Literal
 
 import orjson
 
-from agent_sft.data.amounts import UNITS, Amounts
+from agent_sft.data.amounts import UNITS, Amounts, add_to
 from agent_sft.data.conversation import Origin
 from agent_sft.data.ranges import RowRanges
 
@@ -39,9 +39,7 @@ class Balance:
 
     def add(self, flow: str, amounts: Mapping[str, int]) -> None:
         """Count amounts under one of `FLOWS`."""
-        known = self.flows[flow]
-        for unit, amount in amounts.items():
-            known[unit] += amount
+        add_to(self.flows[flow], amounts)
 
     def difference(self) -> dict[str, int]:
         """Return, for each unit, what came in and is not accounted for: zero everywhere in a whole ledger."""
@@ -194,7 +192,6 @@ class Ledger:
             mine.added.update(tally.added)
         self.first_rejects += taken.first_rejects[: SHOWN_REJECTS - len(self.first_rejects)]
         self._unchanged.add_all(taken.unchanged)
-        self._entries.seek(0, 2)
         self._entries.write(taken.entries)
         self._entered += taken.entered
 
@@ -226,8 +223,8 @@ class Ledger:
 
     def _flow(self, tally: TransformTally, what: str, change: Change) -> None:
         tally.rows[what] += 1
-        tally.removed.update(change.removed)
-        tally.added.update(change.added)
+        add_to(tally.removed, change.removed)
+        add_to(tally.added, change.added)
         self.balance.add("removed", change.removed)
         self.balance.add("added", change.added)
 
@@ -236,7 +233,6 @@ class Ledger:
         entry = {"file": origin.file, "row": origin.row, **part, **fate}
         if changes:
             entry["changes"] = [change.as_json() for change in changes]
-        self._entries.seek(0, 2)
         self._entries.write(encoded(entry))
         self._entered += 1
 

@@ -145,8 +145,8 @@ class _Run:
         self._ledger.read(amounts)
         for change in changes:
             self._ledger.change(change)
-            amounts = amounts + change.added
-            amounts.subtract(change.removed)
+            for unit in amounts:
+                amounts[unit] += change.added[unit] - change.removed[unit]
         self._ledger.kept(origin, amounts, changes)
         if changes:
             remember_amounts(row, amounts)

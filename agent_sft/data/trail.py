@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import orjson
 
-from agent_sft.data.amounts import CHARACTERS, TURNS, Amounts, measure
+from agent_sft.data.amounts import Amounts, amounts_of, measure
 from agent_sft.data.conversation import Origin
 from agent_sft.data.formats import FORMATS
 from agent_sft.data.ledger import encoded
@@ -85,7 +85,7 @@ def read_trail(path: Path) -> Iterator[dict[str, Any]]:
 
 def measure_example(texts: Sequence[str], system: str, tools: str) -> Amounts:
     """Return the turns and characters of an example that is trained on; its system text counts as a turn."""
-    return Amounts({TURNS: len(texts) + bool(system), CHARACTERS: sum(map(len, texts)) + len(system) + len(tools)})
+    return amounts_of(len(texts) + bool(system), sum(map(len, texts)) + len(system) + len(tools))
 
 
 def measure_prepared(row: Mapping[str, Any]) -> Amounts:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import compress, count
-from operator import eq
+from operator import eq, sub
 
 from pydantic import BaseModel
 
@@ -70,9 +71,10 @@ def _merged(messages: list[Message], joint: str, *, common: bool = False) -> tup
     """
     roles = [message["role"] for message in messages]
     merged: list[Message] = []
-    runs: list[list[tuple[int, int]]] = []
-    """Where joined messages stood and came to stand; together those with no message between that stayed as it was."""
-    done, last = 0, -2
+    places: list[int] = []
+    """Where messages stood that were joined to the one before, and where they came to stand."""
+    ats: list[int] = []
+    done, is_plain = 0, common
     for place in compress(count(1), map(eq, roles, roles[1:])):
         role = roles[place]
         if role not in SPEAKERS:
@@ -82,25 +84,39 @@ def _merged(messages: list[Message], joint: str, *, common: bool = False) -> tup
         first, second = merged[-1], messages[place]
         if common and len(first) == 2:
             said, words = first["content"], second["content"]
-            joined: Message | None = {"role": role, "content": said if words is None else said + joint + words}
+            joined: Message | None = {"role": role, "content": said if words is None else f"{said}{joint}{words}"}
             if len(second) > 2:
                 joined["tool_calls"] = second["tool_calls"]  # type: ignore[index]
         else:
             joined = _joined(first, second, joint)
+            is_plain = False
         if joined is None:
             continue
         merged[-1] = joined
         done += 1
-        at = len(merged) - 1
+        places.append(place)
+        ats.append(len(merged) - 1)
+    if not places:
+        return messages, None
+    merged += messages[done:]
+    if is_plain and min(map(sub, ats[1:], ats), default=2) > 1:
+        # Words and what follows them, each time with a message before that stayed as it was.
+        joints = len(places) - [messages[place]["content"] for place in places].count(None)
+        return merged, Joined(messages, len(places), joints * len(joint), [])
+    return merged, _what_was_joined(messages, merged, _runs(places, ats), len(joint))
+
+
+def _runs(places: Sequence[int], ats: Sequence[int]) -> list[list[tuple[int, int]]]:
+    """Return where messages stood and came to stand, together those with no message between that stayed as it was."""
+    runs: list[list[tuple[int, int]]] = []
+    last = -2
+    for place, at in zip(places, ats, strict=True):
         if at - last > 1:
             runs.append([(place, at)])
         else:
             runs[-1].append((place, at))
         last = at
-    if not runs:
-        return messages, None
-    merged += messages[done:]
-    return merged, _what_was_joined(messages, merged, runs, len(joint))
+    return runs
 
 
 def _what_was_joined(
