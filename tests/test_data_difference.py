@@ -43,6 +43,8 @@ def test_a_pipeline_from_the_command_line(tmp_path: Path, run_cli: RunCli, repo:
     report = json.loads((tmp_path / "new" / "data_report.json").read_text())
     assert report["pipeline"].endswith("telecom.yaml")
     assert report["turns"]["removed"] == 1676 + 28
+    turns = report["turns"]
+    assert f"turns: {turns['read']:,} read = {turns['kept']:,} kept + 1,704 removed\n" in done.stdout
     assert report["rows"]["kept"] == 500
 
 

@@ -25,7 +25,9 @@ IN_MEMORY = 8 * 2**20
 SHOWN_REJECTS = 3
 """Reasons that are kept for the terminal; all of them are in the file of rejects."""
 
-FLOWS = ("read", "added", "kept", "removed", "left out", "rejected")
+INFLOWS = ("read", "added")
+OUTFLOWS = ("kept", "removed", "left out", "rejected")
+FLOWS = (*INFLOWS, *OUTFLOWS)
 """What came in, in two ways, and then what became of it."""
 
 Ending = Literal["left out", "rejected"]
@@ -44,8 +46,8 @@ class Balance:
     def difference(self) -> dict[str, int]:
         """Return, for each unit, what came in and is not accounted for: zero everywhere in a whole ledger."""
         units = {unit for flow in self.flows.values() for unit in flow}
-        into = {unit: self.flows["read"][unit] + self.flows["added"][unit] for unit in units}
-        out = {unit: sum(self.flows[flow][unit] for flow in FLOWS[2:]) for unit in units}
+        into = {unit: sum(self.flows[flow][unit] for flow in INFLOWS) for unit in units}
+        out = {unit: sum(self.flows[flow][unit] for flow in OUTFLOWS) for unit in units}
         return {unit: into[unit] - out[unit] for unit in sorted(units)}
 
     def as_json(self) -> dict[str, dict[str, int]]:

@@ -14,7 +14,7 @@ from agent_sft.data.conversation import Origin
 from agent_sft.data.flow import Flow
 from agent_sft.data.folders import new_folder
 from agent_sft.data.formats import format_named
-from agent_sft.data.ledger import Ledger
+from agent_sft.data.ledger import INFLOWS, OUTFLOWS, Ledger
 from agent_sft.data.pipeline import Pipeline
 from agent_sft.data.rewards import Rewards
 from agent_sft.data.sources import Given, Opener, open_sources
@@ -69,8 +69,11 @@ class ProcessReport:
             lines.append(f"{name}: {said or 'nothing to do'}")
         for unit in (TURNS, CHARACTERS):
             flows = self.balance[unit]
-            out = ", ".join(f"{count:,} {flow}" for flow, count in flows.items() if flow != "read" and count)
-            lines.append(f"{unit}: {flows['read']:,} read = {out.replace(' added', ' added to them')}")
+            came_in, became = (
+                " + ".join(f"{flows[flow]:,} {flow}" for flow in part if flow == "read" or flows[flow])
+                for part in (INFLOWS, OUTFLOWS)
+            )
+            lines.append(f"{unit}: {came_in} = {became}")
         lines.append(f"output: {self.output}")
         if self.eval_output is not None:
             lines.append(f"held out for the evaluation: {self.eval_output}")
