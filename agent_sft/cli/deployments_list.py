@@ -15,20 +15,7 @@ def command(as_json: bool) -> None:
 
     found = all_deployments()
     if as_json:
-        rows = [
-            {
-                "name": one.record.name,
-                "state": one.state,
-                "restarts": one.restarts,
-                "last_death": one.last_death,
-                "since": one.record.since,
-                "pid": one.record.pid,
-                "log": str(one.record.log),
-                "key_file": str(one.record.key_file),
-                **one.record.served,
-            }
-            for one in found
-        ]
+        rows = [one.as_json() for one in found]
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
     if not found:
@@ -38,8 +25,7 @@ def command(as_json: bool) -> None:
         again = f", started again {times}" if one.restarts else ""
         click.echo(f"{one.record.name}: {one.state}, since {one.record.since}{again}")
         if one.record.served:
-            model = one.record.served["model"]
-            click.echo(f"  {model['url']} ({model['backend']}), {model['path'] or model['name']}")
+            click.echo(f"  {one.record.model_line()}")
         if one.last_death:
             click.echo(f"  died last: {one.last_death}")
         click.echo(f"  log {one.record.log}")

@@ -15,18 +15,7 @@ def command(as_json: bool) -> None:
 
     servers = all_servers()
     if as_json:
-        rows = [
-            {
-                "name": record.name,
-                "state": record.state,
-                "pid": record.pid,
-                "since": record.since,
-                "log": str(record.log),
-                "key_file": str(record.key_file),
-                **record.served,
-            }
-            for record in servers
-        ]
+        rows = [record.as_json() for record in servers]
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
     if not servers:
@@ -34,9 +23,8 @@ def command(as_json: bool) -> None:
     for record in servers:
         click.echo(f"{record.name}: {record.state}, process {record.pid}, since {record.since}")
         if record.served:
-            model = record.served["model"]
-            click.echo(f"  {model['url']} ({model['backend']}), {model['path'] or model['name']}")
-            click.echo(f"  digest {model['digest']}")
+            click.echo(f"  {record.model_line()}")
+            click.echo(f"  digest {record.served['model']['digest']}")
             for name, path in record.served["adapters"].items():
                 click.echo(f"  adapter {name}: {path}")
         click.echo(f"  log {record.log}")

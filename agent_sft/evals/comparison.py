@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from agent_sft.errors import UserError
-from agent_sft.evals.intervals import contrast_interval
+from agent_sft.evals.intervals import Interval, contrast_interval
 from agent_sft.evals.outcomes import FIRST
 from agent_sft.evals.pairing import paired
 from agent_sft.evals.permutation import permutation_p
@@ -123,7 +123,17 @@ def compare(
     )
     array = np.array(table, dtype=float)
     differences = corrected(
-        [_difference(name, first, column, kept, table, array) for column, name in enumerate(names) if column != first]
+        [
+            difference(
+                name,
+                kept,
+                [(row[first], row[column]) for row in table],
+                array[:, column] - array[:, first],
+                contrast_interval(array[:, [first, column]], (-1.0, 1.0)),
+            )
+            for column, name in enumerate(names)
+            if column != first
+        ]
     )
     if len(kept) == 1:
         notes.append("there is one task: how tasks differ is not known, so there is no interval")
@@ -173,27 +183,42 @@ def _baseline(names: list[str], baseline: str | Path | None) -> int:
     raise UserError("is not among the folders", where=f"--baseline {baseline}", fix=f"choose from {', '.join(names)}")
 
 
-def _difference(
-    name: str, first: int, column: int, tasks: list[str], table: list[list[Fraction | float]], array: np.ndarray
+def difference(
+    variant: str,
+    tasks: Sequence[str],
+    pairs: Sequence[tuple[Fraction | float, Fraction | float]],
+    change: np.ndarray,
+    interval: Interval | None,
+    *,
+    higher_is_better: bool = True,
 ) -> Difference:
-    pairs = [(row[first], row[column]) for row in table]
-    change = array[:, column] - array[:, first]
-    interval = contrast_interval(array[:, [first, column]], (-1.0, 1.0))
-    value = float(change.mean())
-    deviation = float(change.std(ddof=1)) if len(change) > 1 else 0.0
+    """Return what is told of a variant beside the baseline, before it is corrected for the others.
+
+    Args:
+        variant: its name.
+        tasks: the name of each task.
+        pairs: the baseline's value and the variant's, for each task.
+        change: the differences of these, as numbers.
+        interval: of their mean; None where there is none.
+        higher_is_better: whether a task that rose is gained, or lost.
+    """
+    value, several = float(change.mean()), len(change) > 1
+    deviation = float(change.std(ddof=1)) if several else 0.0
     p = permutation_p(pairs, (Fraction(-1), Fraction(1)))
+    risen = [task for task, (before, after) in zip(tasks, pairs, strict=True) if after > before]
+    fallen = [task for task, (before, after) in zip(tasks, pairs, strict=True) if after < before]
     return Difference(
-        variant=name,
+        variant=variant,
         value=value,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         p=p,
         p_corrected=p,
         verdict="cannot tell",
-        gained=[task for task, (before, after) in zip(tasks, pairs, strict=True) if after > before],
-        lost=[task for task, (before, after) in zip(tasks, pairs, strict=True) if after < before],
+        gained=risen if higher_is_better else fallen,
+        lost=fallen if higher_is_better else risen,
         same=sum(before == after for before, after in pairs),
-        tasks_needed=tasks_needed(value, deviation) if len(change) > 1 else None,
+        tasks_needed=tasks_needed(value, deviation) if several else None,
         detectable=detectable(deviation, len(change)),
     )
 

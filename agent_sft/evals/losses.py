@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from agent_sft.errors import UserError
-from agent_sft.evals.comparison import Difference, corrected
+from agent_sft.evals.comparison import Difference, corrected, difference
 from agent_sft.evals.intervals import mean_interval
-from agent_sft.evals.permutation import permutation_p
-from agent_sft.evals.power import detectable, tasks_needed
 from agent_sft.evals.results import read_results
 
 PER_TOKEN, PER_CHARACTER = "nats per token", "nats per character"
@@ -96,35 +93,12 @@ def compare_losses(table: LossTable, baseline: str) -> list[Difference]:
         A difference for each other model: its mean loss less the baseline's.
     """
     before = np.array(table.values[baseline])
+    numbers = [str(number) for number in range(1, len(before) + 1)]
     found = []
     for name, values in table.values.items():
         if name == baseline:
             continue
         change = np.array(values) - before
-        interval = mean_interval(change)
-        value, several = float(change.mean()), len(change) > 1
-        deviation = float(change.std(ddof=1)) if several else 0.0
         pairs = list(zip(before.tolist(), values, strict=True))
-        p = permutation_p(pairs, (Fraction(-1), Fraction(1)))
-        found.append(
-            Difference(
-                variant=name,
-                value=value,
-                low=interval.low if interval else None,
-                high=interval.high if interval else None,
-                p=p,
-                p_corrected=p,
-                verdict="cannot tell",
-                gained=_numbers(change < 0),
-                lost=_numbers(change > 0),
-                same=int((change == 0).sum()),
-                tasks_needed=tasks_needed(value, deviation) if several else None,
-                detectable=detectable(deviation, len(change)),
-            )
-        )
+        found.append(difference(name, numbers, pairs, change, mean_interval(change), higher_is_better=False))
     return corrected(found, higher_is_better=False)
-
-
-def _numbers(chosen: Sequence[bool] | np.ndarray) -> list[str]:
-    """Return the conversations, counted from 1."""
-    return [str(number) for number, one in enumerate(chosen, start=1) if one]

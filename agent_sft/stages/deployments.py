@@ -34,6 +34,11 @@ class Deployment:
             return "silent"
         return "answers"
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what is told of it, without the key."""
+        told = {"state": self.state, "restarts": self.restarts, "last_death": self.last_death}
+        return self.record.as_json() | told
+
 
 def all_deployments() -> list[Deployment]:
     """Return what is deployed, by name, what died with its supervisor among it."""

@@ -72,6 +72,16 @@ class Record:
             return "dead"
         return "ready" if self.served else "starting"
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what is told of it, without the key."""
+        told = {"name": self.name, "state": self.state, "pid": self.pid, "since": self.since}
+        return {**told, "log": str(self.log), "key_file": str(self.key_file), **self.served}
+
+    def model_line(self) -> str:
+        """Return where it is served and what, once it is ready."""
+        model = self.served["model"]
+        return f"{model['url']} ({model['backend']}), {model['path'] or model['name']}"
+
     def control(self) -> Control:
         """Return a hold on the running server.
 
