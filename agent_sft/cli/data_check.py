@@ -76,6 +76,8 @@ def command(context: click.Context, /, **options: Any) -> None:
 
 def report(look: Look, outlook: Outlook, cutoff: int, shown: int | None) -> Iterator[str]:
     """Yield what is found, one fact a line."""
+    from agent_sft.report.numbers import counted
+
     found = look.report
     yield f"{found.source}: {found.rows_read:,} rows, {found.rows_kept:,} usable, {found.rows_rejected:,} rejected"
     yield f"read as {found.form}"
@@ -87,14 +89,14 @@ def report(look: Look, outlook: Outlook, cutoff: int, shown: int | None) -> Iter
     yield from _listed("fails in LLaMA-Factory", outlook.failures, shown)
     if outlook.table is None:
         if outlook.longer:
-            yield f"{outlook.longer:,} examples may be longer than {cutoff:,} tokens: --model counts them"
+            yield f"{counted(outlook.longer, 'example')} may be longer than {cutoff:,} tokens: --model counts them"
     else:
         longer = "LLaMA-Factory alone would cut them" if outlook.longer else "nothing is cut"
-        yield f"longer than {cutoff:,} tokens: {outlook.longer:,} examples ({longer})"
+        yield f"longer than {cutoff:,} tokens: {counted(outlook.longer, 'example')} ({longer})"
     yield from _listed("changed", outlook.changes, shown)
     if outlook.table is not None:
         yield from aligned([outlook.table.header(), *outlook.table.cells()])
-    promise = f"LLaMA-Factory will train on {outlook.promised:,} examples"
+    promise = f"LLaMA-Factory will train on {counted(outlook.promised, 'example')}"
     if outlook.table is not None:
         promise += f", {outlook.tokens:,} tokens in one pass, {outlook.loss_tokens:,} of them with loss"
     yield promise
