@@ -2,10 +2,11 @@
 
     python benchmarks/kill_sweep.py --count 30
 
-Driver, trainer, server and scorer are killed by SIGKILL, in turns. What dies under a living driver is tried again by
-itself; after the driver's death the same command goes on. When a sweep has ended, its numbers must be those of the
-undisturbed one: every loss of the trainings, every answer at temperature 0, all that the report makes of them. And
-nothing may be left of what was killed: no process, no port, no lock.
+Driver, trainer, server, scorer, and the process that forks trainings (or what it forked) are killed by SIGKILL, in
+turns. What dies under a living driver is tried again by itself; after the driver's death the same command goes on. When
+a sweep has ended, its numbers must be those of the undisturbed one: every loss of the trainings, every answer at
+temperature 0, all that the report makes of them. And nothing may be left of what was killed: no process, no port, no
+lock.
 """
 
 from __future__ import annotations
@@ -29,9 +30,14 @@ from agent_sft.runs.lock import is_held
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "examples" / "data" / "telecom_small_24.json"
-MOMENTS = {"driver": 30.0, "trainer": 12.0, "server": 15.0, "scorer": 20.0}
+MOMENTS = {"driver": 30.0, "trainer": 12.0, "server": 15.0, "scorer": 20.0, "forks": 20.0}
 """Seconds from when a part is first seen, within which it is killed."""
-MARKS = {"trainer": "inside/train.py", "server": "agent_sft_server.py", "scorer": "agent_sft.sweep.scoring"}
+MARKS = {
+    "trainer": "inside/train.py",
+    "server": "agent_sft_server.py",
+    "scorer": "agent_sft.sweep.scoring",
+    "forks": "inside/fork_server.py",
+}
 GONE_SECONDS = 15.0
 AT_MOST = 4
 """Kills of one sweep, which then ends undisturbed."""
@@ -145,7 +151,7 @@ class Kills:
     def _one(self, sweep: Sweep, before: int) -> int:
         """Kill parts of one sweep until there were enough, let it end, and return how many there were."""
         kills = 0
-        targets = ["driver", "trainer", *(["server", "scorer"] if self._serve else [])]
+        targets = ["driver", "trainer", "forks", *(["server", "scorer"] if self._serve else [])]
         driver = sweep.start()
         while kills < AT_MOST and before + kills < self._count and driver.poll() is None:
             target = targets[(before + kills) % len(targets)]
@@ -172,22 +178,23 @@ class Kills:
         """Wait until the part is there, and a random while; None when the sweep ended before."""
         seen, wait = None, self._chance.uniform(0, MOMENTS[target])
         while driver.poll() is None:
-            found = psutil.Process(driver.pid) if target == "driver" else _part(driver.pid, MARKS[target])
-            if found is not None:
+            found = [psutil.Process(driver.pid)] if target == "driver" else _parts(driver.pid, MARKS[target])
+            if found:
                 seen = seen or time.monotonic()
                 if time.monotonic() - seen >= wait:
-                    return found
+                    return self._chance.choice(found)
             time.sleep(0.02)
         return None
 
 
-def _part(pid: int, mark: str) -> psutil.Process | None:
+def _parts(pid: int, mark: str) -> list[psutil.Process]:
+    found = []
     for process in _family(pid)[0]:
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
             if any(mark in word for word in words) and not any("keeper.py" in word for word in words):
-                return process
-    return None
+                found.append(process)
+    return found
 
 
 def _family(pid: int) -> tuple[list[psutil.Process], list[int]]:
