@@ -19,7 +19,7 @@ from tests.support import QUICK, final_step, loaded_examples, processes_of, shor
 pytestmark = pytest.mark.slow
 
 Moment = Callable[[Path, set[Path]], bool]
-"""Whether it has come, told by a run's directory and what was in it before this attempt."""
+"""Whether it has come, told by a run's directory, which the run has locked, and what was in it before this attempt."""
 
 STEPS = 60
 OPTIONS = (*QUICK, "--epochs", "5", "--checkpoint-interval", "3")
@@ -32,13 +32,17 @@ def start(out: Path) -> subprocess.Popen[str]:
 
 
 def exists(pattern: str) -> Moment:
-    """When there is a file of this name, of the attempt that runs now where it belongs to one."""
+    """When there is a file of this name; at once where an earlier attempt came so far before it was killed."""
+    return lambda out, _: any(out.glob(pattern))
+
+
+def exists_anew(pattern: str) -> Moment:
+    """When the attempt that runs now has made a file of this name."""
     return lambda out, earlier: any(path not in earlier for path in out.glob(pattern))
 
 
-def saved_again(out: Path, earlier: set[Path]) -> bool:
-    """When a checkpoint's weights are there, while its other files are being written."""
-    return any(path not in earlier for path in out.glob("checkpoint-*/model.safetensors"))
+saved_again = exists_anew("checkpoint-*/model.safetensors")
+"""When a checkpoint's weights are there, while its other files are being written."""
 
 
 MOMENTS: tuple[tuple[Moment, float], ...] = (
@@ -46,21 +50,27 @@ MOMENTS: tuple[tuple[Moment, float], ...] = (
     (exists("stages/process.json"), 0),
     (exists("data/*.jsonl"), 0),
     (exists("stages/base.json"), 0.1),
-    (exists("attempts/*/train.log"), 2.0),
-    (exists("attempts/*/training.json"), 0.05),
+    (exists_anew("attempts/*/train.log"), 2.0),
+    (exists_anew("attempts/*/training.json"), 0.05),
     (saved_again, 0),
     (saved_again, 0.01),
     (saved_again, 0.1),
-    (exists("attempts/*/outcome.json"), 0.02),
+    (exists("trainer_state.json"), 0),  # the last step is done, the loss is about to be drawn
 )
 """When the run is killed, and up to how many seconds later, by chance."""
 
 
 def wait_until(run: subprocess.Popen[str], moment: Moment, out: Path, earlier: set[Path]) -> None:
-    """Wait until a moment has come or the run has ended."""
+    """Wait until a run has locked its directory and a moment has come, or the run has ended."""
     deadline = time.monotonic() + 300
-    while run.poll() is None and not moment(out, earlier) and time.monotonic() < deadline:
+    while run.poll() is None and not (locked(run, out) and moment(out, earlier)) and time.monotonic() < deadline:
         time.sleep(0.002)
+
+
+def locked(run: subprocess.Popen[str], out: Path) -> bool:
+    """Tell whether it is this run that the lock's file names."""
+    lock = out / ".lock"
+    return lock.is_file() and f'"pid":{run.pid},' in lock.read_text()
 
 
 def kill(run: subprocess.Popen[str], out: Path) -> None:
@@ -76,13 +86,13 @@ def kill(run: subprocess.Popen[str], out: Path) -> None:
 def test_killed_ten_times_at_different_moments_it_ends_at_the_same_step(tmp_path: Path) -> None:
     out = tmp_path / "out"
     chance = random.Random(20)
-    for moment, later in MOMENTS:
+    for number, (moment, later) in enumerate(MOMENTS, start=1):
         earlier = set(out.rglob("*"))
         run = start(out)
         wait_until(run, moment, out, earlier)
         time.sleep(chance.random() * later)
         kill(run, out)
-        assert run.returncode == -signal.SIGKILL, "it had ended before it was killed"
+        assert run.returncode == -signal.SIGKILL, f"it had ended before it was killed for the {number}. time"
     # Beside what the kills left: a checkpoint whose last file is missing.
     newest = find_checkpoints(out, 1)[-1]
     (newest.path / "trainer_state.json").unlink(missing_ok=True)
@@ -100,7 +110,7 @@ def test_killed_ten_times_at_different_moments_it_ends_at_the_same_step(tmp_path
 def test_a_second_run_is_told_who_holds_the_directory_and_sigterm_ends_the_first_with_143(tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = start(out)
-    wait_until(first, lambda place, _: (place / ".lock").is_file() and (place / ".lock").stat().st_size > 0, out, set())
+    wait_until(first, exists(".lock"), out, set())
     second = start(out)
     printed, _ = second.communicate(timeout=600)
     assert second.returncode == 2
