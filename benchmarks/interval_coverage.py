@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from math import comb
 from pathlib import Path
 
@@ -91,6 +91,17 @@ def of_means(draws: int, generator: np.random.Generator) -> Iterator[Row]:
         yield f"pass^{k}, {tasks} tasks", f"{truth:.3f}", ours, usual
 
 
+def of_any_truth(draws: int, generator: np.random.Generator) -> Iterator[Row]:
+    """Yield the coverage of a mean over tasks where every truth is as likely as another: a new one for each draw."""
+    for tasks, k in product((20, 60, 114), (1, TRIALS)):
+        held = []
+        for mean in generator.uniform(size=draws):
+            truth = expected(mean, k)
+            held.append(coverage(1, truth, partial(draw_mean, mean, tasks, k, generator)))
+        ours, usual = np.mean(held, axis=0)
+        yield f"pass^{k}, {tasks} tasks", "any", float(ours), float(usual)
+
+
 def of_contrasts(draws: int, generator: np.random.Generator) -> Iterator[Row]:
     """Yield the coverage of a difference of two variants, and of a slope over four settings."""
     cases = ((0.9, 0.0), (0.9, 0.2), (0.5, 0.0), (0.5, 0.3), (0.05, 0.0), (0.05, 0.5))
@@ -108,7 +119,7 @@ def main() -> None:
     draws = parser.parse_args().draws
     generator = np.random.default_rng(0)
     print("| what | truth | ours | mean +- t SE |\n|---|---|---:|---:|")
-    for what, truth, ours, usual in (*of_means(draws, generator), *of_contrasts(draws, generator)):
+    for what, truth, ours, usual in chain(*(rows(draws, generator) for rows in (of_any_truth, of_means, of_contrasts))):
         print(f"| {what} | {truth} | {ours:.1f} | {usual:.1f} |")
 
 

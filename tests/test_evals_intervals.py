@@ -183,6 +183,16 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(tasks: int, mean: floa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tasks", [20, 60, 114])
+def test_whatever_the_truth_is_the_interval_holds_it_as_often_as_it_says(tasks: int) -> None:
+    """4 trials of each task, pass^1; every truth from 0 to 1 is as likely as another."""
+    generator = np.random.default_rng(0)
+    truths = generator.uniform(size=DRAWS)
+    held = [covered(share_interval(xs(generator, tasks, 4, mean, 2.0, 1)), mean) for mean in truths]
+    assert 0.94 <= np.mean(held) <= 0.96
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "first", "last"), [(1, 0.01, 0.1), (4, 0.1, 0.4), (1, 0.9, 0.99)])
 def test_the_interval_is_honest_near_0_and_1_where_few_values_are_possible(k: int, first: float, last: float) -> None:
     """With a success or two in 60 tasks, some truths are held 92 or 98 times in 100: what counts is their average."""
