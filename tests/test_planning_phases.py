@@ -195,6 +195,9 @@ def test_a_plan_goes_all_the_way_with_an_approval_at_each_gate(waiting: Path, ca
     assert board["winner"] == 1, "a rate of 0.005 learns something in 13 steps, one of 0.0001 does not"
     assert [(line["state"], line["steps"]) for line in board["lines"]] == [("done", 39), ("stopped", 13)]
     assert "52 of 78 training steps were made" in tried.stdout
+    shown = (waiting / "plans/sums/scoreboard.md").read_text()
+    assert "- model of all: tiny" in shown, "what all candidates have in common takes no column"
+    assert "| candidate | rank | rate | loss |" in shown
     run = waiting / "plans/sums/candidates/variants" / board["lines"][0]["candidate"]["name"]
     steps = [json.loads(line) for line in (run / "trainer_log.jsonl").read_text().splitlines()]
     assert [step["current_steps"] for step in steps if "loss" in step] == [*range(1, 40)], "no step is made twice"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from agent_sft.report.tables import are_words
+
 STYLE = """
 :root { color-scheme: light; --text: #1b1f24; --soft: #57606a; --line: #d5d9e0; --bar: #0072b2;
         --loss: #d9ecf8; --loss-other: #b5daf0; --plain-other: #f0f1f4; }
@@ -19,7 +21,7 @@ h1, h2, p, td, th { overflow-wrap: anywhere; }
 section { break-inside: avoid; padding-bottom: 1.5rem; } .columns h2 { margin-top: 0; }
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; width: 100%; }
 td, th { padding: .2rem .4rem; text-align: right; border-bottom: 1px solid var(--line); font-weight: normal; }
-thead th { color: var(--soft); } td:first-child, th:first-child { text-align: left; }
+thead th { color: var(--soft); } td:first-child, th:first-child, .words { text-align: left; }
 pre { font: 14px/1.8 ui-monospace, "DejaVu Sans Mono", monospace; white-space: pre-wrap; overflow-wrap: anywhere;
       border: 1px solid var(--line); border-radius: 6px; padding: .8rem; }
 .o { background: var(--plain-other); } .l { background: var(--loss); border-bottom: 2px solid var(--bar); }
@@ -86,12 +88,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str | N
 
     With a caption it can be scrolled sideways where it is wider than the page. Cells are text, or `Markup`.
     """
-    head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in header)
+    width = max(map(len, [header, *rows]), default=0)
+    looks = [' class="words"' if are_words(row[column] for row in rows) else "" for column in range(width)]
+    head = "".join(f'<th scope="col"{look}>{text(cell)}</th>' for cell, look in zip(header, looks, strict=False))
     lines = [f"<thead><tr>{head}</tr></thead>"] if header else []
-    lines += [
-        f'<tr><th scope="row">{text(row[0])}</th>' + "".join(f"<td>{text(cell)}</td>" for cell in row[1:]) + "</tr>"
-        for row in rows
-    ]
+    for row in rows:
+        cells = "".join(f"<td{look}>{text(cell)}</td>" for cell, look in zip(row[1:], looks[1:], strict=True))
+        lines.append(f'<tr><th scope="row">{text(row[0])}</th>{cells}</tr>')
     if caption is None:
         return "<table>\n" + "\n".join(lines) + "\n</table>"
     label = escape(caption, quote=True)

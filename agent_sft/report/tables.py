@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,16 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default_factory=tuple)
 
+    @property
+    def words(self) -> list[bool]:
+        """Tell of each column whether it stands on the left, as words do."""
+        return [True, *(are_words(row[column] for row in self.rows) for column in range(1, len(self.columns)))]
+
+
+def are_words(cells: Iterable[str]) -> bool:
+    """Tell whether a column of cells is of words, not of numbers with their units and the gaps between them."""
+    return any(cell[:1].isalpha() for cell in cells)
+
 
 def terminal(tables: Sequence[Table]) -> str:
     """Return tables as text for a terminal: numbers are never folded, whatever its width."""
@@ -27,9 +37,11 @@ def terminal(tables: Sequence[Table]) -> str:
         widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
         lines = [table.title]
         for row in rows:
-            first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            aligned = [cell.strip().rjust(len(cell)) for cell in others]
-            lines.append("  ".join([first, *aligned]).rstrip())
+            aligned = (
+                cell.ljust(width) if words else cell.rjust(width)
+                for cell, width, words in zip(row, widths, table.words, strict=True)
+            )
+            lines.append("  ".join(aligned).rstrip())
         lines += [f"* {note}" for note in table.notes]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
@@ -41,7 +53,7 @@ def markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         lines = [f"**{_escaped(table.title)}**", ""]
         lines.append(_line(table.columns))
-        lines.append(_line(["---", *("---:" for _ in table.columns[1:])]))
+        lines.append(_line(["---" if words else "---:" for words in table.words]))
         lines += [_line([_escaped(cell) for cell in row]) for row in table.rows]
         if table.notes:
             lines += ["", *(f"- {_escaped(note)}" for note in table.notes)]

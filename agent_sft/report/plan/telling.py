@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent_sft.report.document import Code, Section
@@ -251,10 +251,23 @@ def board_table(board: Scoreboard, plan: PlanRecord) -> Table:
         cells += [duration(line.seconds) if line.seconds else NONE, _money(line.device_hours, plan)]
         rows.append(cells)
     notes = [f"candidate {line.candidate.number}: {line.reason}" for line in board.lines if line.reason]
-    head = ["candidate", "model", "rank", "rate", "epochs", f"loss ({board.unit})"]
+    head = ["candidate", "model", "rank", "rate", "epochs", "loss"]
     head += [board.measure] if scored else []
-    head += ["95 % interval", "against the best", "difference", "time", "cost"]
-    return Table("Scoreboard", head, rows, notes)
+    head += ["95 % interval", "verdict", "against the best", "time", "cost"]
+    return _without_common(Table(f"Scoreboard: loss in {board.unit}", head, rows, notes), ("model", "epochs", "cost"))
+
+
+def _without_common(table: Table, columns: Collection[str]) -> Table:
+    """Return a table without those of these columns that are the same in all rows; a note says what they hold."""
+    notes, kept = list(table.notes), []
+    for place, column in enumerate(table.columns):
+        values = {row[place] for row in table.rows}
+        if column not in columns or len(values) != 1:
+            kept.append(place)
+        elif (value := values.pop()) != NONE:
+            notes.append(f"{column} of all: {value}")
+    rows = [[row[place] for place in kept] for row in table.rows]
+    return Table(table.title, [table.columns[place] for place in kept], rows, notes)
 
 
 def judged_table(judged: Judgement) -> Table:
