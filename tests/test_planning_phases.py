@@ -195,6 +195,7 @@ def test_a_plan_goes_all_the_way_with_an_approval_at_each_gate(waiting: Path, ca
     assert board["winner"] == 1, "a rate of 0.005 learns something in 13 steps, one of 0.0001 does not"
     assert [(line["state"], line["steps"]) for line in board["lines"]] == [("done", 39), ("stopped", 13)]
     assert "52 of 78 training steps were made" in tried.stdout
+    assert "how long is known when" not in tried.stderr + tried.stdout, "the plan has told how long it takes"
     shown = (waiting / "plans/sums/scoreboard.md").read_text()
     assert "- model of all: tiny" in shown, "what all candidates have in common takes no column"
     assert "| candidate | rank | rate | loss |" in shown

@@ -165,6 +165,9 @@ def test_times_are_those_measured_before_or_not_known(here: Path) -> None:
     known = {job.id: times.seconds(job) for job in plan.jobs}
     assert (known["train/base"], known["train/a_5"], known["train/a_9"]) == (100, 60, 50)
     assert known["score/a_9/final/tasks"] == 7
+    estimated = Times(plan.out, {"train/a_5": 1000, "train/a_9": 90})
+    seconds = {job.id: estimated.seconds(job) for job in plan.jobs}
+    assert (seconds["train/a_5"], seconds["train/a_9"]) == (60, 90), "what was measured counts more than an estimate"
     (line,) = [line for line in dry_run(plan) if line.startswith("time: ")]
     assert line == "time: about 4 min 31 s if nothing overlapped, as measured in this sweep"
 

@@ -125,26 +125,32 @@ class CostModel:
             phase: what it is called.
             final_epochs: of the final run.
         """
-        seconds: dict[str, float] = {}
-        servers: set[str] = set()
-        for job in plan.jobs:
-            one = next((known for known in candidates if known.name == job.variant), candidates[0])
-            devices = max(1, job.slots.gpus or job.slots.cores)
-            if job.kind == "train":
-                rows = self.inspection.part(TRAINING).rows
-                steps = steps_of(rows, one.batch, final_epochs) if final_epochs else one.steps
-                seconds[job.id] = self.training(one, steps, devices)
-            elif job.kind == "evaluate":
-                seconds[job.id] = self.loss(one.model, JUDGING if final_epochs else CHOOSING)
-            else:
-                seconds[job.id] = self.served(one.model, first=str(job.server) not in servers)
-                servers.add(str(job.server))
+        seconds = self.jobs(plan, candidates, final_epochs=final_epochs)
         gpus = tuple(range(self.machine.gpus))
         wall = played(list(plan.jobs), seconds, Capacity(gpus, self.machine.cores), plan.config.resources.jobs)
         hours = sum(seconds[job.id] * self._share(job) for job in plan.jobs) / 3600
         trained = sum(job.kind == "train" for job in plan.jobs)
         scored = len(plan.jobs) - trained
         return Cost(phase=phase, seconds=wall, device_hours=hours, detail=f"{trained} trained, {scored} evaluations")
+
+    def jobs(self, plan: SweepPlan, candidates: Sequence[Candidate], *, final_epochs: float = 0) -> dict[str, float]:
+        """Return the seconds of each job of a sweep, by its id; the arguments are those of `sweep`."""
+        seconds: dict[str, float] = {}
+        servers: set[str] = set()
+        pauses = {one.name: one.sft.pause_at for one in plan.variants if one.sft is not None}
+        for job in plan.jobs:
+            one = next((known for known in candidates if known.name == job.variant), candidates[0])
+            devices = max(1, job.slots.gpus or job.slots.cores)
+            if job.kind == "train":
+                rows = self.inspection.part(TRAINING).rows
+                steps = steps_of(rows, one.batch, final_epochs) if final_epochs else one.steps
+                seconds[job.id] = self.training(one, min(steps, pauses.get(str(job.variant)) or steps), devices)
+            elif job.kind == "evaluate":
+                seconds[job.id] = self.loss(one.model, JUDGING if final_epochs else CHOOSING)
+            else:
+                seconds[job.id] = self.served(one.model, first=str(job.server) not in servers)
+                servers.add(str(job.server))
+        return seconds
 
     def halved(self, whole: Cost, candidates: Sequence[Candidate], rungs: Sequence[Rung]) -> Cost:
         """Return what a search takes that stops those which fall behind, by what it takes to train all to their end.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import digest_value
 from agent_sft.planning.approving import Asker, By, Grants, approve, read_approval
 from agent_sft.planning.board import check_promotable, judgement, scoreboard
-from agent_sft.planning.costs import measured_by, spent_hours
+from agent_sft.planning.costs import Measured, measured_by, spent_hours
 from agent_sft.planning.deploying import deploy
 from agent_sft.planning.folder import BUSY, LOCK, PlanFolder
 from agent_sft.planning.inspection import Inspector
@@ -26,6 +26,7 @@ from agent_sft.planning.proposing import (
     PROBE,
     SEARCHING,
     Proposal,
+    cost_model,
     propose,
     record_of,
 )
@@ -54,6 +55,8 @@ from agent_sft.runs.lock import run_lock
 from agent_sft.runs.processes import Interrupted, StopSignal
 from agent_sft.stages.stage import Stage
 from agent_sft.sweep.graph import SweepPlan
+from agent_sft.sweep.knowledge import usual
+from agent_sft.sweep.resources import resources_of
 from agent_sft.sweep.schedule import run_sweep
 
 ROUGH = 4
@@ -158,12 +161,12 @@ class _Driver:
         self._begins(2, "plan")
         stage, folder = proposal.stage(), self._folder
         known = read_record(folder.path, PLAN, PlanRecord)
-        measured = measured_by(folder.probe, proposal.models) if self._config.probe else {}
+        measured = self._measured(proposal)
         if self._config.probe and len(measured) < len(proposal.models):
             rough = record_of(proposal, {}).device_hours / ROUGH
             refuse_too_dear(self._config, rough, f"before anything is measured, even a {ROUGH}th of the estimate is")
-            record = self._sweep(proposal, proposal.sweeps.probe(proposal.candidates), PROBE, watch=False)
-            measured = measured_by(folder.probe, proposal.models)
+            record = self._sweep(proposal, proposal.sweeps.probe(proposal.candidates), PROBE, {}, watch=False)
+            measured = self._measured(proposal)
             for job in record.jobs:
                 if job.state == "failed":
                     self._shown.say(f"plan: the probe could not be made: {job.id}: {job.reason}")
@@ -209,9 +212,12 @@ class _Driver:
         stage = Stage("candidates", {"plan": plan.fingerprint})
 
         def make() -> tuple[list[Path], dict[str, Any]]:
-            record, stopped = search(
-                proposal, folder, lambda sweep: self._sweep(proposal, sweep, SEARCHING), self._shown.say
-            )
+            costs = cost_model(proposal, self._measured(proposal))
+
+            def run(sweep: SweepPlan) -> SweepRecord:
+                return self._sweep(proposal, sweep, SEARCHING, costs.jobs(sweep, proposal.candidates))
+
+            record, stopped = search(proposal, folder, run, self._shown.say)
             board = scoreboard(
                 record, folder.candidates, proposal.candidates, proposal.sweeps.decider, proposal.machine, stopped
             )
@@ -263,13 +269,17 @@ class _Driver:
 
         def make() -> tuple[list[Path], dict[str, Any]]:
             model = sweeps.model_of(winner)
+            whole = sweeps.final(winner, epochs, train=train)
+            costs = cost_model(proposal, self._measured(proposal))
+            expected = costs.jobs(whole, [winner], final_epochs=epochs)
             if train:
                 self._begins(5, f"final run: candidate {winner.number}, {plain(epochs)} epochs on all data")
-                record = self._sweep(proposal, sweeps.final(winner, epochs, train=True, score=False), FINAL_RUN)
+                alone = sweeps.final(winner, epochs, train=True, score=False)
+                record = self._sweep(proposal, alone, FINAL_RUN, expected)
                 self._refuse_failed(record, "the final run")
                 model = folder.final / "variants" / "final"
             self._begins(6, "held-out evaluation")
-            record = self._sweep(proposal, sweeps.final(winner, epochs, train=train), FINAL_RUN)
+            record = self._sweep(proposal, whole, FINAL_RUN, expected)
             found = judgement(record, folder.final, winner, sweeps.decider, trained=train, model=model)
             return [write_record(folder.path, JUDGEMENT, found)], {}
 
@@ -297,15 +307,29 @@ class _Driver:
             stage.perform(folder.run, make)
         return read_record(folder.path, DEPLOYMENT_FILE, Deployed)
 
-    def _sweep(self, proposal: Proposal, sweep: SweepPlan, phase: str, *, watch: bool = True) -> SweepRecord:
-        """Run a sweep of the plan; nothing of it that is done is done again."""
+    def _measured(self, proposal: Proposal) -> dict[str, Measured]:
+        return measured_by(self._folder.probe, proposal.models) if self._config.probe else {}
+
+    def _sweep(
+        self, proposal: Proposal, sweep: SweepPlan, phase: str, expected: Mapping[str, float], *, watch: bool = True
+    ) -> SweepRecord:
+        """Run a sweep of the plan; nothing of it that is done is done again.
+
+        Args:
+            proposal: the plan.
+            sweep: its sweep.
+            phase: whose time it takes.
+            expected: seconds of jobs, as estimated.
+            watch: whether the budget ends it.
+        """
         budget = self._config.budget_hours if watch else None
         others = [one for one in self._sweep_folders() if one != sweep.out]
         before = spent_hours(others, proposal.machine)
         watched = Watched(self._shown.sweep(sweep.out), BudgetWatch(budget, before, proposal.machine), self._stop)
         with timed(self._folder, phase):
             try:
-                return run_sweep(sweep, reporter=watched, stop=self._stop, command=list(self._command))
+                outside = usual(sweep, resources_of(sweep.config.resources, sweep.config.name), expected)
+                return run_sweep(sweep, reporter=watched, stop=self._stop, command=list(self._command), outside=outside)
             except Interrupted:
                 if watched.too_dear is not None:
                     raise Halt("over budget", watched.too_dear) from None

@@ -34,10 +34,16 @@ class DiskEstimate:
 
 
 class Times:
-    """How long jobs took in this sweep before."""
+    """How long jobs took in this sweep before, or are expected to take."""
 
-    def __init__(self, out: Path) -> None:
-        """Read what is known of the sweep in a folder; nothing where there is none."""
+    def __init__(self, out: Path, expected: Mapping[str, float] | None = None) -> None:
+        """Read what is known of the sweep in a folder; nothing where there is none.
+
+        Args:
+            out: the folder.
+            expected: seconds of jobs, by their ids, as somebody estimated them.
+        """
+        self._expected = expected or {}
         try:
             jobs = read_record(out).jobs
         except UserError:
@@ -45,9 +51,11 @@ class Times:
         self._jobs: Mapping[str, JobRecord] = {job.id: job for job in jobs if job.state == "done" and job.seconds > 0}
 
     def seconds(self, job: Job) -> float | None:
-        """Return about how long a job will take: as long as it took, or as others of its kind; None if none ran."""
+        """Return about how long a job will take: as it took, as was estimated, or as others of its kind took."""
         if job.id in self._jobs:
             return self._jobs[job.id].seconds
+        if job.id in self._expected:
+            return self._expected[job.id]
         alike = [one.seconds for one in self._jobs.values() if _sort(one.id) == _sort(job.id)]
         return fmean(alike) if alike else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from agent_sft.errors import UserError, WorkFailed
@@ -42,15 +43,21 @@ class _Known:
         return None if needed.unknown else needed.bytes
 
 
-def usual(plan: SweepPlan, resources: Resources) -> Outside:
-    """Return what is known of a plan's jobs on this machine."""
+def usual(plan: SweepPlan, resources: Resources, expected: Mapping[str, float] | None = None) -> Outside:
+    """Return what is known of a plan's jobs on this machine.
+
+    Args:
+        plan: what there is to do.
+        resources: what of the machine may be used.
+        expected: seconds of jobs, by their ids, as estimated by others.
+    """
     known = _Known(resources)
     return Outside(
         why_run=known.why_run,
         with_checkpoints=with_checkpoints,
         write_report=_write_report,
         note_done=_note_done,
-        expected_seconds=Times(plan.out).seconds,
+        expected_seconds=Times(plan.out, expected).seconds,
         needed_bytes=known.needed_bytes,
     )
 
