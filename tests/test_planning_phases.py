@@ -181,7 +181,7 @@ def test_without_a_final_run_the_plan_scores_the_winner_as_it_is(tmp_path: Path,
     assert done.returncode == 0, done.stderr
     assert "the winner is deployed as it is" in done.stdout
     costs = {one["phase"]: one for one in record(tmp_path, "plan.json")["costs"]}
-    assert costs["final run"]["detail"] == "nothing trained, 2 models scored"
+    assert costs["final run"]["detail"] == "nothing trained, 2 evaluations"
     assert 0 < costs["final run"]["device_hours"] < costs["candidates"]["device_hours"]
 
 

@@ -7,20 +7,23 @@ part of what their makers promise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
+from agent_sft.config.evaluation import EvaluationConfig
 from agent_sft.engines.llamafactory.results import read_result
 from agent_sft.engines.llamafactory.shape import ModelShape, model_shape
 from agent_sft.errors import UserError
+from agent_sft.evals.results import read_trials
 from agent_sft.evals.tasks import TASKS
 from agent_sft.planning.grid import steps_of
 from agent_sft.planning.halving import Rung
 from agent_sft.planning.inspection import CHOOSING, JUDGING, TRAINING
-from agent_sft.planning.sweeps import BASE, Machine
+from agent_sft.planning.sweeps import Machine
 from agent_sft.report.plan.record import Candidate, Cost, Inspection, ModelFacts
-from agent_sft.report.sweep.record import SweepRecord, read_record
+from agent_sft.report.sweep.record import JobRecord, SweepRecord, read_record
 from agent_sft.runs.devices import visible_gpus
 from agent_sft.sweep.graph import Job, SweepPlan
 from agent_sft.sweep.remaining import played
@@ -38,6 +41,8 @@ STEP_OVERHEAD = 0.03
 """Seconds of an optimizer step beside its arithmetic."""
 TRAIN_START, LOSS_START, SERVER_START, TRIAL_SECONDS = 28.0, 25.0, 60.0, 4.0
 """Seconds to begin: a training, an evaluation of the loss, a server; and of a conversation with a server."""
+SWITCH = 2.0
+"""Seconds until a server that is there serves another model."""
 LOAD_RATE = 1.0e9
 """Bytes a second at which weights are read."""
 UNKNOWN_PARAMETERS = 7.0e9
@@ -56,6 +61,10 @@ class Measured:
     """Seconds of a step."""
     loss: float
     """Seconds of an evaluation of the loss on the conversations that choose."""
+    trial: float | None = None
+    """Mean seconds of a trial on a server, among as many others as it has later; None where none was tried."""
+    server: float = 0.0
+    """Seconds for which the first evaluation on a server had to wait for it."""
 
 
 @dataclass
@@ -66,8 +75,6 @@ class CostModel:
     inspection: Inspection
     models: Sequence[ModelFacts]
     lora: bool
-    decider_trials: int
-    """Trials of the evaluator that decides; 0 where the loss does."""
     measured: dict[str, Measured] = field(default_factory=dict)
     """By the model's name."""
 
@@ -100,17 +107,14 @@ class CostModel:
             return max(1.0, known.loss + (rows - self.inspection.part(CHOOSING).rows) * per_row)
         return LOSS_START + self._load(facts) + rows * per_row
 
-    def served(self, model: str, *, first: bool) -> float:
+    def served(self, model: str, asked: EvaluationConfig, *, first: bool) -> float:
         """Return the seconds of an evaluation on a server, which the first one has to wait for."""
-        start = SERVER_START + self._load(self._facts(model)) if first else 2.0
-        return start + self.decider_trials * TRIAL_SECONDS / (16 if self.machine.on_gpus else 4)
-
-    def judging(self, model: str, phase: str) -> Cost:
-        """Return what it takes to score a trained model and the one that it was made of, one after the other."""
-        seconds = 2 * self.loss(model, JUDGING)
-        seconds += 2 * self.served(model, first=True) if self.decider_trials else 0.0
-        hours = seconds / 3600 / (1 if self.machine.on_gpus else self.machine.cores)
-        return Cost(phase=phase, seconds=seconds, device_hours=hours, detail="nothing trained, 2 models scored")
+        trials = trials_of(asked)
+        known = self.measured.get(model)
+        if known is not None and known.trial is not None:
+            return (known.server if first else SWITCH) + max(1.0, trials / asked.concurrency) * known.trial
+        start = SERVER_START + self._load(self._facts(model)) if first else SWITCH
+        return start + trials * TRIAL_SECONDS / (16 if self.machine.on_gpus else 4)
 
     def deployment(self, model: str) -> float:
         """Return the seconds until the final model answers."""
@@ -131,7 +135,12 @@ class CostModel:
         hours = sum(seconds[job.id] * self._share(job) for job in plan.jobs) / 3600
         trained = sum(job.kind == "train" for job in plan.jobs)
         scored = len(plan.jobs) - trained
-        return Cost(phase=phase, seconds=wall, device_hours=hours, detail=f"{trained} trained, {scored} evaluations")
+        return Cost(
+            phase=phase,
+            seconds=wall,
+            device_hours=hours,
+            detail=f"{trained or 'nothing'} trained, {scored} evaluations",
+        )
 
     def jobs(self, plan: SweepPlan, candidates: Sequence[Candidate], *, final_epochs: float = 0) -> dict[str, float]:
         """Return the seconds of each job of a sweep, by its id; the arguments are those of `sweep`."""
@@ -148,7 +157,8 @@ class CostModel:
             elif job.kind == "evaluate":
                 seconds[job.id] = self.loss(one.model, JUDGING if final_epochs else CHOOSING)
             else:
-                seconds[job.id] = self.served(one.model, first=str(job.server) not in servers)
+                assert job.evaluation is not None
+                seconds[job.id] = self.served(one.model, job.evaluation, first=str(job.server) not in servers)
                 servers.add(str(job.server))
         return seconds
 
@@ -205,15 +215,34 @@ def measured_by(folder: Path, models: Sequence[ModelFacts]) -> dict[str, Measure
         models: in the order of its variants.
     """
     record = _record(folder)
-    jobs = {job.id: job for job in record.jobs if job.state == "done"} if record is not None else {}
+    if record is None:
+        return {}
+    jobs = {job.id: job for job in record.jobs if job.state == "done"}
     found = {}
     for number, facts in enumerate(models, start=1):
         train, loss = jobs.get(f"train/m{number}"), jobs.get(f"evaluate/m{number}/final/loss")
         result = read_result(folder / "variants" / f"m{number}")
         if train is not None and loss is not None and result.seconds and result.steps:
             start = max(0.0, train.seconds - result.seconds)
-            found[facts.name] = Measured(start, result.seconds / result.steps, loss.seconds)
+            trial, server = _served(folder, f"m{number}", record, jobs) or (None, 0.0)
+            found[facts.name] = Measured(start, result.seconds / result.steps, loss.seconds, trial, server)
     return found
+
+
+def _served(
+    folder: Path, variant: str, record: SweepRecord, jobs: Mapping[str, JobRecord]
+) -> tuple[float, float] | None:
+    """Return the mean seconds of a variant's trials on a server, and for how long they had to wait for it."""
+    evaluations = next(one.evaluations for one in record.variants if one.name == variant)
+    for one in evaluations:
+        job = jobs.get(one.job)
+        if job is None or job.kind != "score":
+            continue
+        trials = read_trials(folder / one.folder).values()
+        seconds = [trial.seconds for trial in trials if trial.score is not None]
+        if seconds:
+            return fmean(seconds), max(0.0, job.seconds - max(seconds))
+    return None
 
 
 def spent_hours(folders: Sequence[Path], machine: Machine) -> float:
@@ -232,13 +261,8 @@ def hours_of(record: SweepRecord, machine: Machine, jobs: Sequence[str] | None =
     return total / 3600
 
 
-def trials_of(plan: SweepPlan, decider: str | None) -> int:
-    """Return the trials of the evaluator that decides, as far as it is known before it is asked."""
-    if decider is None:
-        return 0
-    job = next(job for job in plan.jobs if job.evaluator == decider and job.variant != BASE)
-    assert job.evaluation is not None
-    asked = job.evaluation
+def trials_of(asked: EvaluationConfig) -> int:
+    """Return the trials of an evaluation, as far as they are known before it is made."""
     tasks = Path(asked.task) / TASKS if Path(asked.task).is_dir() else Path(asked.task)
     known = UNKNOWN_TASKS
     if tasks.suffix == ".jsonl" and tasks.is_file():

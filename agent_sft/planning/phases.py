@@ -27,6 +27,7 @@ from agent_sft.planning.proposing import (
     SEARCHING,
     Proposal,
     cost_model,
+    is_probed,
     propose,
     record_of,
 )
@@ -162,7 +163,7 @@ class _Driver:
         stage, folder = proposal.stage(), self._folder
         known = read_record(folder.path, PLAN, PlanRecord)
         measured = self._measured(proposal)
-        if self._config.probe and len(measured) < len(proposal.models):
+        if self._config.probe and not is_probed(proposal, measured):
             rough = record_of(proposal, {}).device_hours / ROUGH
             refuse_too_dear(self._config, rough, f"before anything is measured, even a {ROUGH}th of the estimate is")
             record = self._sweep(proposal, proposal.sweeps.probe(proposal.candidates), PROBE, {}, watch=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from agent_sft import __version__
 from agent_sft.config.planning import PlanConfig
@@ -13,7 +13,7 @@ from agent_sft.engines.llamafactory.shape import model_shape
 from agent_sft.errors import UserError
 from agent_sft.evals.comparison import SURE
 from agent_sft.evals.power import detectable
-from agent_sft.planning.costs import CostModel, Measured, trials_of
+from agent_sft.planning.costs import CostModel, Measured
 from agent_sft.planning.folder import PlanFolder
 from agent_sft.planning.grid import (
     REFERENCE_BATCH,
@@ -109,7 +109,7 @@ def record_of(proposal: Proposal, measured: dict[str, Measured]) -> PlanRecord:
         at_once=proposal.machine.at_once,
         search=_search_words(proposal),
         costs=_costs(proposal, measured),
-        measured=len(measured) == len(proposal.models),
+        measured=is_probed(proposal, measured),
         memory=[finding.message for finding in memory],
         notes=_notes(proposal, memory),
         machine=proposal.machine.words,
@@ -119,11 +119,15 @@ def record_of(proposal: Proposal, measured: dict[str, Measured]) -> PlanRecord:
     )
 
 
+def is_probed(proposal: Proposal, measured: Mapping[str, Measured]) -> bool:
+    """Tell whether the probe has measured all that it measures."""
+    trials = not proposal.sweeps.probes_decider or all(one.trial is not None for one in measured.values())
+    return len(measured) == len(proposal.models) and trials
+
+
 def cost_model(proposal: Proposal, measured: dict[str, Measured]) -> CostModel:
     """Return what tells how long each job takes."""
-    trials = trials_of(proposal.sweeps.candidates(proposal.candidates), proposal.sweeps.decider)
-    config = proposal.config
-    return CostModel(proposal.machine, proposal.inspection, proposal.models, config.is_lora, trials, measured)
+    return CostModel(proposal.machine, proposal.inspection, proposal.models, proposal.config.is_lora, measured)
 
 
 def _costs(proposal: Proposal, measured: dict[str, Measured]) -> list[Cost]:
@@ -137,10 +141,10 @@ def _costs(proposal: Proposal, measured: dict[str, Measured]) -> list[Cost]:
     # Which candidate wins is not known: the largest model, and the longest training, are reckoned with.
     last = max(candidates, key=lambda one: (_size(proposal, one), one.epochs))
     epochs = proposal.final_epochs or last.epochs
-    if config.skip_final:
-        costs.append(model.judging(last.model, FINAL_RUN))
-    else:
-        costs.append(model.sweep(sweeps.final(last, epochs, train=True), [last], FINAL_RUN, final_epochs=epochs))
+    final = sweeps.final(last, epochs, train=True)
+    if config.skip_final:  # what is scored then is not there yet; it takes as long as the model of a final run
+        final = replace(final, jobs=tuple(replace(job, after=()) for job in final.jobs if job.kind != "train"))
+    costs.append(model.sweep(final, [last], FINAL_RUN, final_epochs=epochs))
     if config.deploy:
         seconds = model.deployment(last.model)
         costs.append(Cost(phase=DEPLOYMENT, seconds=seconds, device_hours=seconds / 3600, detail="until it answers"))
@@ -241,6 +245,8 @@ def _notes(proposal: Proposal, memory: Sequence[Finding]) -> list[str]:
                 f"{rows:,} conversations to compare {what} by tell a difference of {seen:.2f} times its standard "
                 "deviation between conversations, four times in five"
             )
+    if config.probe and config.way != "loss" and not proposal.sweeps.probes_decider:
+        notes.append("your evaluator is not tried before the approval, since that may cost money: its time is guessed")
     if config.way == "drafted":
         for part in (CHOOSING, JUDGING):
             seen = detectable(SPREAD, inspection.part(part).rows)

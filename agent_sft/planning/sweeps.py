@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent_sft.config.evaluation import EvaluationConfig
 from agent_sft.config.planning import PlanConfig
 from agent_sft.config.sweep import EvaluatorConfig, SweepConfig, VariantConfig
 from agent_sft.planning.folder import PlanFolder
@@ -102,13 +103,24 @@ class Sweeps:
         )
 
     def probe(self, candidates: Sequence[Candidate]) -> SweepPlan:
-        """Return the sweep that trains each model for a few steps, with the largest rank, and scores it."""
+        """Return the sweep that trains each model for a few steps, with the largest rank, and scores it.
+
+        Of evaluators that decide only tasks are tried, a few: others may ask models that cost money, which nothing
+        does before the approval.
+        """
         variants: list[VariantConfig] = []
         for name in self._models:
             one = max((one for one in candidates if one.model == name), key=lambda one: one.rank or 0)
             options = {**self._options(one, self._machine.processes), "steps": PROBE_STEPS}
             variants.append(VariantConfig(name=f"m{len(variants) + 1}", sft=options))
-        return self._plan(self._folder.probe, "probe", SEARCH, variants, self._evaluators(CHOOSING)[:1], search=True)
+        loss, *deciders = self._evaluators(CHOOSING)
+        tried = [_in_one_go(one) for one in deciders if self.probes_decider]
+        return self._plan(self._folder.probe, "probe", SEARCH, variants, [loss, *tried], search=True)
+
+    @property
+    def probes_decider(self) -> bool:
+        """Whether the probe tries the evaluator that decides, too."""
+        return any((one.model_extra or {}).get("evaluator") == "tasks" for one in self._evaluators(CHOOSING)[1:])
 
     def final(self, winner: Candidate, epochs: float, *, train: bool, score: bool = True) -> SweepPlan:
         """Return the sweep of the final model and the untrained one, scored on the conversations that judge.
@@ -203,3 +215,9 @@ class Sweeps:
             gpu_price=self._config.gpu_price,
         )
         return build_plan(config)
+
+
+def _in_one_go(evaluator: EvaluatorConfig) -> EvaluatorConfig:
+    """Return an evaluator with as many of its tasks as are asked at the same time."""
+    at_once = (evaluator.model_extra or {}).get("concurrency", EvaluationConfig.model_fields["concurrency"].default)
+    return evaluator.model_copy(update={"limit": at_once, "trials": 1})
