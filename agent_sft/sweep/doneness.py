@@ -73,7 +73,7 @@ class Doneness:
         ]
 
     def _variant(self, name: str | None) -> SFTConfig | None:
-        return next(variant.sft for variant in self._plan.variants if variant.name == name)
+        return self._plan.variant(name).sft if name is not None else None
 
 
 def job_number(job: Job) -> int:

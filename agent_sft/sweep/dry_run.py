@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 from pydantic import ValidationError
 
@@ -24,7 +25,7 @@ from agent_sft.sweep.doneness import Doneness, training_plan
 from agent_sft.sweep.estimate import Times, disk_needed
 from agent_sft.sweep.graph import Job, Slots, SweepPlan
 from agent_sft.sweep.jobs import base_training
-from agent_sft.sweep.plan import with_checkpoints
+from agent_sft.sweep.plan import maker_of, with_checkpoints
 from agent_sft.sweep.resources import Resources, resources_of
 from agent_sft.sweep.servers import settings_of
 
@@ -40,9 +41,10 @@ def dry_run(plan: SweepPlan) -> Iterator[str]:
 
 def with_known_checkpoints(plan: SweepPlan) -> SweepPlan:
     """Return the plan with the checkpoints of all variants that are trained already."""
+    maker = cache(lambda: maker_of(plan))
     for variant in plan.variants:
         if variant.sft is not None and scored_models(plan.config, variant, plan.out) is not None:
-            plan = with_checkpoints(plan, variant.name)
+            plan = with_checkpoints(plan, variant.name, maker)
     return plan
 
 
@@ -144,7 +146,7 @@ class _Shown:
     def _server(self, job: Job) -> Iterator[str]:
         """Return what the server is started with: on the model, or while that is not there, on what it starts from."""
         assert job.evaluation is not None
-        variant = next(one for one in self._plan.variants if one.name == job.variant)
+        variant = self._plan.variant(str(job.variant))
         model, options = job.evaluation.model, job.evaluation.serve
         if variant.sft is not None and self._reasons[f"train/{variant.name}"] is not None:
             settings = settings_of(variant.sft)

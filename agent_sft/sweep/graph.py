@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from agent_sft.config.evaluation import EvaluationConfig
 from agent_sft.config.sft import SFTConfig
 from agent_sft.config.sweep import SweepConfig, Value
 
+K = TypeVar("K")
 Kind = Literal["prepare", "train", "score", "evaluate"]
 """`prepare`: a command that makes files. `train`: `agent-sft sft`. `score`: an evaluation on a server that several
 share. `evaluate`: an evaluation that needs no server (held-out loss), or brings its own."""
@@ -82,13 +86,49 @@ class SweepPlan:
     notes: tuple[str, ...] = ()
     """What the user should know before it starts."""
 
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Where each job, by its id, stands in the order."""
+        return {job.id: place for place, job in enumerate(self.jobs)}
+
+    @cached_property
+    def waiting_for(self) -> dict[str, tuple[Job, ...]]:
+        """The jobs that come right after each, by its id, in order; nothing where none does."""
+        return _grouped((name, job) for job in self.jobs for name in job.after)
+
+    @cached_property
+    def of_variant(self) -> dict[str | None, tuple[Job, ...]]:
+        """The jobs of each variant, in order; those that all need with None."""
+        return _grouped((job.variant, job) for job in self.jobs)
+
+    @cached_property
+    def of_server(self) -> dict[str, tuple[Job, ...]]:
+        """The jobs that may share a server, by its name, in order."""
+        return _grouped((job.server, job) for job in self.jobs if job.server is not None)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Variant]:
+        return {variant.name: variant for variant in self.variants}
+
     def job(self, name: str) -> Job:
         """Return the job of this id."""
-        return next(job for job in self.jobs if job.id == name)
+        return self.jobs[self.places[name]]
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant of this name."""
+        return self._by_name[name]
 
     def run_of(self, job: Job) -> Path | None:
         """Return the directory of the run that a training makes; None for other jobs."""
         if job.kind != "train":
             return None
-        variant = next((one for one in self.variants if one.name == job.variant), None)
+        variant = self._by_name.get(job.variant) if job.variant is not None else None
         return variant.sft.output_dir if variant is not None and variant.sft is not None else self.out / "base"
+
+
+def _grouped(pairs: Iterable[tuple[K, Job]]) -> dict[K, tuple[Job, ...]]:
+    """Return the jobs of each key, in the order in which they come."""
+    found: defaultdict[K, list[Job]] = defaultdict(list)
+    for key, job in pairs:
+        found[key].append(job)
+    return {key: tuple(jobs) for key, jobs in found.items()}

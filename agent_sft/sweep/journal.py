@@ -11,9 +11,17 @@ import yaml
 
 from agent_sft.errors import UserError
 from agent_sft.files import write_atomic
-from agent_sft.report.sweep.record import State, SweepRecord, read_record, write_record
+from agent_sft.report.sweep.record import (
+    JobRecord,
+    State,
+    SweepRecord,
+    VariantRecord,
+    journal_bytes,
+    read_record,
+    write_record,
+)
 from agent_sft.runs.directory import RunDirectory, now
-from agent_sft.sweep.graph import SweepPlan
+from agent_sft.sweep.graph import Job, SweepPlan
 from agent_sft.sweep.recording import (
     JobState,
     gone_on_with,
@@ -47,6 +55,13 @@ class Journal:
         self.changed = False
         """Whether there is something that `sweep.json` does not say yet."""
         self._written: SweepRecord | None = None
+        self._settings: dict[str, Any] | None = None
+        self._job_records: dict[str, tuple[Job, JobRecord]] = {}
+        self._variant_records: dict[str, tuple[tuple[Job, ...], VariantRecord]] = {}
+        """What was made of each, dropped when one of its jobs stands otherwise: most stay from record to record."""
+        self._variant_of: dict[str, str] = {}
+        self.events = 0
+        """How many lines were written into the journal since this process began."""
         self._finished: str | None = None
         self.refused = False
         """Whether the disk refused something."""
@@ -63,13 +78,13 @@ class Journal:
 
     def starts(self, job: str, share: Share, log: Path, reason: str) -> None:
         """Note that an attempt begins."""
-        state = self[job]
+        state = self._touched(job)
         state.state, state.attempts, state.started, state.finished = "running", state.attempts + 1, now(), None
         state.devices, state.log, state.reason = share.words, str(log.relative_to(self._folder)), reason
         state.begun, self.changed = time.monotonic(), True
         if not self.ran:
             self.ran, self._machine, self._versions = True, machine(), versions()
-        self.event("job started", job=job, attempt=state.attempts, reason=reason, devices=share.words)
+        self.event("job started", job=job, attempt=state.attempts, reason=reason, devices=share.words, log=state.log)
 
     def ends(self, job: str, status: int, gpus: int) -> None:
         """Note that an attempt ended.
@@ -79,12 +94,12 @@ class Journal:
             status: its exit status.
             gpus: that it held.
         """
-        known = self[job]
+        known = self._touched(job)
         seconds = time.monotonic() - known.begun if known.begun is not None else 0.0
         known.finished, known.begun = now(), None
         known.seconds += seconds
         known.gpu_seconds += seconds * gpus
-        self.event("job ended", job=job, exit_code=status, seconds=round(seconds, 3))
+        self.event("job ended", job=job, exit_code=status, seconds=round(seconds, 3), gpus=gpus)
 
     def settle(self, job: str, state: State, reason: str | None) -> None:
         """Note what a job is now, and why it is not done."""
@@ -93,11 +108,13 @@ class Journal:
             return
         if self.ran:
             self.event("job is", job=job, state=state, reason=reason)
+        self._touched(job)
         known.state, known.reason = state, reason
         self.changed = True
 
     def event(self, name: str, **details: Any) -> None:
         """Write a line into the journal."""
+        self.events += 1
         self._guarded(lambda: RunDirectory(self._folder).record(name, **details))
 
     def keep_config(self, plan: SweepPlan) -> None:
@@ -117,6 +134,7 @@ class Journal:
     def record(self, plan: SweepPlan, *, finished: bool = False) -> SweepRecord:
         """Return all that is known now."""
         config = plan.config
+        self._settings = self._settings or config.model_dump(mode="json")
         return SweepRecord(
             name=config.name,
             question=config.question,
@@ -129,12 +147,36 @@ class Journal:
             finished=self._ended() if finished else None,
             command=self._command,
             folder=str(Path.cwd()),
-            settings=config.model_dump(mode="json"),
+            settings=self._settings,
             machine=self._machine,
             versions=self._versions,
-            jobs=[job_record(job, self[job.id]) for job in plan.jobs],
-            variants=[variant_record(plan, variant) for variant in plan.variants],
+            jobs=[self._job(job) for job in plan.jobs],
+            variants=[self.variant(plan, variant.name) for variant in plan.variants],
+            events=journal_bytes(self._folder),
         )
+
+    def variant(self, plan: SweepPlan, name: str) -> VariantRecord:
+        """Return what is known of a variant now."""
+        jobs = plan.of_variant.get(name, ())
+        made_of, record = self._variant_records.get(name, (None, None))
+        if record is None or made_of != jobs:
+            record = variant_record(plan, plan.variant(name))
+            self._variant_records[name] = jobs, record
+            self._variant_of |= dict.fromkeys((job.id for job in jobs), name)
+        return record
+
+    def _job(self, job: Job) -> JobRecord:
+        made_of, record = self._job_records.get(job.id, (None, None))
+        if record is None or made_of is not job:
+            record = job_record(job, self[job.id])
+            self._job_records[job.id] = job, record
+        return record
+
+    def _touched(self, job: str) -> JobState:
+        """Return how a job stands, to be changed: what was made of that does not hold any more."""
+        self._job_records.pop(job, None)
+        self._variant_records.pop(self._variant_of.get(job, ""), None)
+        return self[job]
 
     def _ended(self) -> str:
         """Return when the sweep ended: once and for all, and before this run where it did nothing."""

@@ -9,25 +9,31 @@ from agent_sft.errors import UserError, WorkFailed
 from agent_sft.sweep.doneness import Doneness, training_plan
 from agent_sft.sweep.estimate import Times, disk_needed
 from agent_sft.sweep.graph import Job, SweepPlan
-from agent_sft.sweep.jobs import base_training
+from agent_sft.sweep.jobs import JobMaker, base_training
 from agent_sft.sweep.outside import Outside
-from agent_sft.sweep.plan import with_checkpoints
+from agent_sft.sweep.plan import maker_of, with_checkpoints
 from agent_sft.sweep.preparing import stamp_prepare
 from agent_sft.sweep.resources import Resources
 
 
 class _Known:
-    """Looks at a plan once, however many of its jobs are asked about."""
+    """Looks at a plan once, however many of its jobs are asked about: its variants and settings stay as they are."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._plan: SweepPlan | None = None
         self._doneness: Doneness | None = None
+        self._maker: JobMaker | None = None
 
     def doneness(self, plan: SweepPlan) -> Doneness:
-        if self._doneness is None or self._plan is not plan:
-            self._plan, self._doneness = plan, Doneness(plan)
+        self._doneness = self._doneness or Doneness(plan)
         return self._doneness
+
+    def with_checkpoints(self, plan: SweepPlan, variant: str) -> SweepPlan:
+        return with_checkpoints(plan, variant, lambda: self._made(plan))
+
+    def _made(self, plan: SweepPlan) -> JobMaker:
+        self._maker = self._maker or maker_of(plan)
+        return self._maker
 
     def why_run(self, plan: SweepPlan, job: Job) -> str | None:
         return self.doneness(plan).why_run(job)
@@ -54,7 +60,7 @@ def usual(plan: SweepPlan, resources: Resources, expected: Mapping[str, float] |
     known = _Known(resources)
     return Outside(
         why_run=known.why_run,
-        with_checkpoints=with_checkpoints,
+        with_checkpoints=known.with_checkpoints,
         write_report=_write_report,
         note_done=_note_done,
         expected_seconds=Times(plan.out, expected).seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,20 +53,37 @@ def build_plan(config: SweepConfig, *, source: str | None = None) -> SweepPlan:
     )
 
 
-def with_checkpoints(plan: SweepPlan, variant_name: str) -> SweepPlan:
-    """Return the plan with the evaluations of a variant as its training's checkpoints are now.
+def maker_of(plan: SweepPlan) -> JobMaker:
+    """Return what makes the jobs of a plan; it looks at all of its variants once.
+
+    Raises:
+        UserError: an evaluator is wrong, or more is wanted than there is.
+    """
+    source = plan.config.name
+    resources = resources_of(plan.config.resources, source)
+    return JobMaker(plan.config, plan.out, resources, plan.variants, evaluators_of(plan.config, source))
+
+
+def with_checkpoints(plan: SweepPlan, variant_name: str, maker: Callable[[], JobMaker] | None = None) -> SweepPlan:
+    """Return the plan with the evaluations of a variant as its training's checkpoints are now; the same if they stay.
 
     Until a variant is trained, a plan with `checkpoints: best` or `every` holds one evaluation for each evaluator in
     their place, whose checkpoint is called `best` or `every`.
 
+    Args:
+        plan: the sweep.
+        variant_name: that is trained.
+        maker: returns what makes the plan's jobs (`maker_of`), where many variants are asked about.
+
     Raises:
         UserError: the best is asked for, and the training recorded no evaluation loss.
     """
-    variant = next(one for one in plan.variants if one.name == variant_name)
-    source = plan.config.name
-    resources = resources_of(plan.config.resources, source)
-    maker = JobMaker(plan.config, plan.out, resources, plan.variants, evaluators_of(plan.config, source))
-    made = maker.evaluations(variant, trained=True)
+    variant = plan.variant(variant_name)
+    if plan.config.checkpoints == "final" and (variant.sft is None or variant.sft.pause_at is None):
+        return plan
+    made = (maker() if maker is not None else maker_of(plan)).evaluations(variant, trained=True)
+    if made == [job for job in plan.of_variant[variant_name] if job.kind in ("score", "evaluate")]:
+        return plan
     jobs: list[Job] = []
     for job in plan.jobs:
         if job.variant == variant_name and job.kind in ("score", "evaluate"):

@@ -84,6 +84,7 @@ def job_record(job: Job, state: JobState) -> JobRecord:
 def variant_record(plan: SweepPlan, variant: Variant) -> VariantRecord:
     """Return a variant of a plan, with its evaluations, as the record has it."""
     run = variant.sft.output_dir if variant.sft is not None else None
+    jobs = plan.of_variant.get(variant.name, ())
     evaluations = [
         EvaluationRecord(
             job=job.id,
@@ -92,8 +93,8 @@ def variant_record(plan: SweepPlan, variant: Variant) -> VariantRecord:
             evaluator=job.evaluator,
             folder=os.path.relpath(job.evaluation.out, plan.out),
         )
-        for job in plan.jobs
-        if job.variant == variant.name and job.evaluation is not None and job.evaluator is not None
+        for job in jobs
+        if job.evaluation is not None and job.evaluator is not None
     ]
     return VariantRecord(
         name=variant.name,
@@ -102,7 +103,7 @@ def variant_record(plan: SweepPlan, variant: Variant) -> VariantRecord:
         seed=variant.seed,
         run=os.path.relpath(run, plan.out) if run is not None else None,
         model=variant.model,
-        train_job=next((job.id for job in plan.jobs if job.kind == "train" and job.variant == variant.name), None),
+        train_job=next((job.id for job in jobs if job.kind == "train"), None),
         evaluations=evaluations,
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from statistics import fmean
 
-from agent_sft.sweep.graph import Job
+from agent_sft.sweep.graph import Job, Slots
 from agent_sft.sweep.outside import Opening
 from agent_sft.sweep.slots import Capacity, Pool, Share
 from agent_sft.sweep.standing import Standing
@@ -37,42 +39,88 @@ def remaining_seconds(standing: Standing, expected: Expected, capacity: Capacity
     """
     plan = standing.plan
     left = [job for job in plan.jobs if standing.state(job.id) in ("waiting", "running")]
-    seconds = {job.id: _seconds(standing, job, expected) for job in left}
-    if any(value is None for value in seconds.values()):
-        return None
-    return played(left, {name: value or 0.0 for name, value in seconds.items()}, capacity, plan.config.resources.jobs)
+    took = _took(standing)
+    seconds: dict[str, float] = {}
+    for job in left:
+        like = took.get(_sort(job))
+        total = fmean(like) if like else expected(job)
+        if total is None:
+            return None
+        begun = standing.begun(job.id)
+        seconds[job.id] = total if begun is None else max(total - (time.monotonic() - begun), 0.0)
+    return played(left, seconds, capacity, plan.config.resources.jobs)
 
 
-def _seconds(standing: Standing, job: Job, expected: Expected) -> float | None:
-    """Return what is left of a job: like ones that ended well tell, else what was expected."""
-    like = [
-        standing.seconds(other.id)
-        for other in standing.plan.jobs
-        if (other.kind, other.evaluator, other.variant is None) == (job.kind, job.evaluator, job.variant is None)
-        and standing.state(other.id) == "done"
-    ]
-    known = [value for value in like if value > 0]
-    total = sum(known) / len(known) if known else expected(job)
-    if total is None:
-        return None
-    begun = standing.begun(job.id)
-    return total if begun is None else max(total - (time.monotonic() - begun), 0.0)
+def _took(standing: Standing) -> dict[Hashable, list[float]]:
+    """Return how long the jobs of each sort took that ended well."""
+    found: dict[Hashable, list[float]] = {}
+    for job in standing.plan.jobs:
+        if standing.state(job.id) == "done" and (seconds := standing.seconds(job.id)) > 0:
+            found.setdefault(_sort(job), []).append(seconds)
+    return found
 
 
-def played(jobs: list[Job], seconds: dict[str, float], capacity: Capacity, at_once: int | None) -> float:
+def _sort(job: Job) -> Hashable:
+    """Return what jobs that take about the same time have in common."""
+    return job.kind, job.evaluator, job.variant is None
+
+
+def played(jobs: Sequence[Job], seconds: Mapping[str, float], capacity: Capacity, at_once: int | None) -> float:
     """Return when the last of the jobs ends, each started in their order as soon as it can."""
-    pool, clock = Pool(capacity, at_once), 0.0
-    waiting, running = list(jobs), list[tuple[float, Job, Share]]()
-    while waiting or running:
-        for job in list(waiting):
-            unfinished = {one.id for one in waiting} | {one.id for _, one, _ in running}
-            served = job.server is not None and any(one.server == job.server for _, one, _ in running)
-            if not served and not unfinished & set(job.after) and (share := pool.take(job.slots)) is not None:
-                waiting.remove(job)
-                running.append((clock + seconds[job.id], job, share))
+    queue, pool, clock = _Queue(jobs), Pool(capacity, at_once), 0.0
+    running: list[tuple[float, int, Share]] = []
+    while True:
+        while (started := queue.take(pool)) is not None:
+            place, share = started
+            heapq.heappush(running, (clock + seconds[jobs[place].id], place, share))
         if not running:
-            break  # what is left cannot start on this machine
-        running.sort(key=lambda entry: entry[0])
-        clock, _, share = running.pop(0)
+            return clock  # nothing is left that could start on this machine
+        clock, place, share = heapq.heappop(running)
         pool.give_back(share)
-    return clock
+        queue.ended(place)
+
+
+class _Queue:
+    """Jobs that wait, by their places in an order; those that want as much of the machine side by side."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+        known = {job.id for job in jobs}
+        self._needs = [len(known & set(job.after)) for job in jobs]
+        self._after: dict[str, list[int]] = {}
+        self._ready: dict[Slots, list[int]] = {}
+        self._busy: set[str | None] = set()
+        self._parked: dict[str | None, list[int]] = {}
+        """Jobs that wait for each server, found while it was busy."""
+        for place, job in enumerate(jobs):
+            for name in known & set(job.after):
+                self._after.setdefault(name, []).append(place)
+            if not self._needs[place]:
+                self._put(place)
+
+    def take(self, pool: Pool) -> tuple[int, Share] | None:
+        """Return the place of the first job for which there is room, with its share; None where there is none."""
+        while fitting := [places for slots, places in self._ready.items() if places and pool.fits(slots)]:
+            place = heapq.heappop(min(fitting))
+            job = self._jobs[place]
+            if job.server in self._busy:
+                heapq.heappush(self._parked.setdefault(job.server, []), place)
+            elif (share := pool.take(job.slots)) is not None:
+                if job.server is not None:
+                    self._busy.add(job.server)
+                return place, share
+        return None
+
+    def ended(self, place: int) -> None:
+        """Let start what waited for a job."""
+        job = self._jobs[place]
+        self._busy.discard(job.server)
+        if parked := self._parked.get(job.server):
+            self._put(heapq.heappop(parked))
+        for other in self._after.get(job.id, ()):
+            self._needs[other] -= 1
+            if not self._needs[other]:
+                self._put(other)
+
+    def _put(self, place: int) -> None:
+        heapq.heappush(self._ready.setdefault(self._jobs[place].slots, []), place)

@@ -23,6 +23,8 @@ from agent_sft.sweep.standing import Standing
 from agent_sft.sweep.working import Working
 
 POLL_SECONDS = 0.1
+BUSY_POLL_SECONDS = 0.01
+"""Time between two looks at what runs: the latter after something has happened, and longer ones from there."""
 SHOW_SECONDS = 0.5
 SAVE_SECONDS = 15.0
 """Time between two records while nothing changes, so that it is known how long a sweep lived that was killed."""
@@ -83,7 +85,8 @@ class Scheduler:
         self._standing = Standing(plan, outside, self._journal)
         self._reports = Reports(plan.out, outside.write_report, reporter.say)
         self._working = Working(self._standing, executor, self._journal, outside, reporter.say, retry_seconds)
-        self._saved = self._shown = 0.0
+        self._saving, self._showing = Sparing(), Sparing()
+        self._report_due = False
 
     def run(self) -> SweepRecord:
         """Do everything; see `run_sweep`."""
@@ -93,11 +96,14 @@ class Scheduler:
             self._standing.settle()
             capacity = self._working.pool.capacity
             self._reporter.opens(opening(self._standing, self._outside.expected_seconds, capacity))
+            pause = POLL_SECONDS
             while not self._over():
                 if self._stop.count:
                     self._give_up()
+                events = self._journal.events
                 self._turn()
-                time.sleep(POLL_SECONDS)
+                pause = BUSY_POLL_SECONDS if self._journal.events > events else min(pause * 1.5, POLL_SECONDS)
+                time.sleep(pause)
         finally:
             self._working.kill()
             self._reporter.ended()
@@ -112,21 +118,22 @@ class Scheduler:
         self._standing.settle()
         for variant in self._standing.newly_finished():
             self._working.prune(variant)
-            self._save()
-            if self._journal.ran:
-                self._reports.order()
+            self._report_due = self._journal.ran
         self._working.start()
-        since = time.monotonic() - self._saved
-        if changed := self._journal.changed or since > SAVE_SECONDS:
+        changed = self._journal.changed
+        if self._saving.since > SAVE_SECONDS or (changed and self._saving.cheap):
             self._save()
-        if changed or time.monotonic() - self._shown > SHOW_SECONDS:
-            self._shown = time.monotonic()
-            left = remaining_seconds(self._standing, self._outside.expected_seconds, self._working.pool.capacity)
-            self._reporter.show(self._journal.record(self._standing.plan), left)
+            if self._report_due:
+                self._report_due = False
+                self._reports.order()
+        if self._showing.since > SHOW_SECONDS or (changed and self._showing.cheap):
+            with self._showing:
+                left = remaining_seconds(self._standing, self._outside.expected_seconds, self._working.pool.capacity)
+                self._reporter.show(self._journal.record(self._standing.plan), left)
 
     def _save(self) -> None:
-        self._journal.save(self._standing.plan)
-        self._saved = time.monotonic()
+        with self._saving:
+            self._journal.save(self._standing.plan)
 
     def _give_up(self) -> None:
         """Let everything that runs save and end; then end ourselves.
@@ -149,3 +156,28 @@ class Scheduler:
         self._reports.wait()
         self._journal.event("sweep ended")
         return self._journal.record(plan, finished=True)
+
+
+class Sparing:
+    """Measures something that is done again and again, so that it takes little of the time."""
+
+    SHARE = 0.05
+
+    def __init__(self) -> None:
+        self._began = self._ended = float("-inf")
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = time.monotonic()
+
+    @property
+    def since(self) -> float:
+        """Seconds since it was done last."""
+        return time.monotonic() - self._ended
+
+    @property
+    def cheap(self) -> bool:
+        """Whether doing it now takes no more than its share of the time."""
+        return self._ended == float("-inf") or self.since * self.SHARE > self._ended - self._began

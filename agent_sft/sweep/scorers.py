@@ -81,8 +81,8 @@ class Scorer:
 
 def lora_rank(plan: SweepPlan, server: str) -> int | None:
     """Return the highest rank of the adapters that are trained for a server; None where none is."""
-    comes = {job.variant for job in plan.jobs if job.server == server}
-    trained = [settings_of(one.sft) for one in plan.variants if one.name in comes and one.sft is not None]
+    variants = [plan.variant(name) for name in {job.variant for job in plan.of_server[server]} if name is not None]
+    trained = [settings_of(one.sft) for one in variants if one.sft is not None]
     ranks = [int(one.get("lora_rank") or 8) for one in trained if one.get("finetuning_type", "lora") == "lora"]
     return max(ranks, default=None)
 
@@ -92,9 +92,8 @@ def first_model(plan: SweepPlan, server: str) -> EvaluationConfig | None:
 
     None where they have no base that is there, or only a name.
     """
-    job = next((job for job in plan.jobs if job.server == server and job.evaluation is not None), None)
-    variant = next((one for one in plan.variants if job is not None and one.name == job.variant), None)
-    if job is None or job.evaluation is None or variant is None or variant.sft is None:
+    job = next((job for job in plan.of_server[server] if job.evaluation is not None and job.variant is not None), None)
+    if job is None or job.evaluation is None or (variant := plan.variant(str(job.variant))).sft is None:
         return None
     base = Path(str(settings_of(variant.sft)["model_name_or_path"]))
     if not (base / "config.json").is_file():

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent_sft.errors import UserError, WorkFailed
+from agent_sft.report.sweep.record import State
 from agent_sft.sweep.graph import Job, SweepPlan
 from agent_sft.sweep.journal import Journal
 from agent_sft.sweep.outside import Outside
+
+OVER = ("done", "failed", "skipped")
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,25 @@ class Standing:
         self._journal = journal
         self._told: set[str] = set()
         self._unknown = {job.id for job in plan.jobs}
+        self._look_at = dict.fromkeys(job.id for job in plan.jobs)
+        """Jobs of the unknown that something has happened to since they were looked at, in order."""
+        self._ended: dict[str | None, None] = {variant.name: None for variant in plan.variants}
+        """Variants of which something is over since it was asked which are finished."""
+        self._below: dict[str, int] = {}
+        self._open: Counter[str | None] = Counter()
+        """Jobs of each server that are not over; with None, those of none."""
         for job in plan.jobs:
             journal[job.id].state = "waiting"
+        self._count()
 
     @property
     def settled(self) -> bool:
         """Whether every job is done, failed or skipped."""
-        return all(self._journal[job.id].state in ("done", "failed", "skipped") for job in self.plan.jobs)
+        return not self._open.total()
+
+    def comes(self, server: str | None) -> bool:
+        """Tell whether there are jobs for a server that are not over; with None, jobs without one."""
+        return self._open[server] > 0
 
     def state(self, job: str) -> str:
         """Return a job's state."""
@@ -54,36 +71,33 @@ class Standing:
 
     def settle(self) -> None:
         """Find out of every job whose needs are met whether it is done, and of every other what becomes of it."""
-        moved = True
-        while moved:
-            moved = False
-            for job in self.plan.jobs:
-                if job.id in self._unknown and self._judge(job):
-                    moved = True
-                    break  # the plan may be another one now
+        while self._look_at:
+            name = next(iter(self._look_at))
+            del self._look_at[name]
+            if name in self._unknown:
+                self._judge(self.plan.job(name))
 
     def done(self, job: Job) -> None:
         """Take note that a job is done: what its training left decides which checkpoints are scored."""
-        self._journal.settle(job.id, "done", None)
-        self.ready.pop(job.id, None)
-        if job.kind == "train" and job.variant is not None:
-            try:
-                self.plan = self._outside.with_checkpoints(self.plan, job.variant)
-            except UserError as error:
-                for other in self.plan.jobs:
-                    if other.variant == job.variant and other.kind in ("score", "evaluate"):
-                        self.failed(other, error.what)
-                        self._unknown.discard(other.id)
-                return
-            known = {one.id for one in self.plan.jobs}
-            self._unknown = {
-                name for name in known if self._journal[name].state == "waiting" and name not in self.ready
-            }
+        self._over(job, "done", None)
+        if job.kind != "train" or job.variant is None:
+            return
+        try:
+            plan = self._outside.with_checkpoints(self.plan, job.variant)
+        except UserError as error:
+            for other in self.plan.of_variant[job.variant]:
+                if other.kind in ("score", "evaluate"):
+                    self.failed(other, error.what)
+                    self._unknown.discard(other.id)
+            return
+        if plan is not self.plan:
+            self._look_at |= dict.fromkeys(one.id for one in plan.jobs if one.id not in self.plan.places)
+            self.plan = plan
+            self._count()
 
     def failed(self, job: Job, reason: str) -> None:
         """Take note that a job failed for good."""
-        self._journal.settle(job.id, "failed", reason)
-        self.ready.pop(job.id, None)
+        self._over(job, "failed", reason)
 
     def again(self, job: Job, reason: str, pause: float = 0.0) -> None:
         """Let a job be started again after a pause, in seconds."""
@@ -100,12 +114,13 @@ class Standing:
 
     def newly_finished(self) -> list[str]:
         """Return the variants all of whose jobs are done since the last call."""
+        asked, self._ended = self._ended, {}
         found = []
-        for variant in self.plan.variants:
-            jobs = [job for job in self.plan.jobs if job.variant == variant.name]
-            if variant.name not in self._told and all(self.state(job.id) == "done" for job in jobs):
-                self._told.add(variant.name)
-                found.append(variant.name)
+        for name in asked:
+            jobs = self.plan.of_variant.get(name, ())
+            if name is not None and name not in self._told and all(self.state(job.id) == "done" for job in jobs):
+                self._told.add(name)
+                found.append(name)
         return found
 
     def startable(self) -> list[Job]:
@@ -114,30 +129,49 @@ class Standing:
         First what all variants need, then evaluations, whose results are what is waited for, then what the most other
         jobs wait for, in the order of the plan.
         """
-        now = time.monotonic()
-        jobs = [job for job in self.plan.jobs if job.id in self.ready and self.ready[job.id].due <= now]
-        if len(jobs) > 1:
-            waiting = {job.id: len(_below(self.plan, job.id)) for job in jobs}
-            jobs.sort(key=lambda job: (_urgency(job), -waiting[job.id]))
+        now, places = time.monotonic(), self.plan.places
+        names = sorted((name for name, ready in self.ready.items() if ready.due <= now), key=places.__getitem__)
+        jobs = [self.plan.job(name) for name in names]
+        jobs.sort(key=lambda job: (_urgency(job), -self._waiting(job)))
         return jobs
 
-    def _judge(self, job: Job) -> bool:
-        """Find out how a job stands whose state is not known; return whether it is now."""
+    def _waiting(self, job: Job) -> int:
+        """Return how many jobs wait for one, directly or not."""
+        if job.id not in self._below:
+            self._below[job.id] = len(_below(self.plan, job.id))
+        return self._below[job.id]
+
+    def _over(self, job: Job, state: State, reason: str | None) -> None:
+        """Take note that a job is done, failed or skipped, once and for all."""
+        if self.state(job.id) not in OVER:
+            self._open[job.server] -= 1
+        self._journal.settle(job.id, state, reason)
+        self.ready.pop(job.id, None)
+        self._ended[job.variant] = None
+        self._look_at |= dict.fromkeys(other.id for other in self.plan.waiting_for.get(job.id, ()))
+
+    def _count(self) -> None:
+        """Count what is not over, and what is not known, of a plan that is another one now."""
+        self._below.clear()
+        states = {job.id: self.state(job.id) for job in self.plan.jobs}
+        self._open = Counter(job.server for job in self.plan.jobs if states[job.id] not in OVER)
+        self._unknown = {name for name, state in states.items() if state == "waiting" and name not in self.ready}
+        self.ready = {name: ready for name, ready in self.ready.items() if name in states}
+
+    def _judge(self, job: Job) -> None:
+        """Find out how a job stands whose state is not known."""
         needs = {name: self.state(name) for name in job.after}
         lost = [name for name, state in needs.items() if state in ("failed", "skipped")]
         if lost:
             self._unknown.discard(job.id)
-            self._journal.settle(job.id, "skipped", f"{lost[0]} {needs[lost[0]]}")
-            return True
-        if any(state != "done" for state in needs.values()):
-            return False
-        self._unknown.discard(job.id)
-        reason = self.why_run(job)
-        if reason is None:
-            self.done(job)
-        else:
-            self.again(job, reason)
-        return True
+            self._over(job, "skipped", f"{lost[0]} {needs[lost[0]]}")
+        elif all(state == "done" for state in needs.values()):
+            self._unknown.discard(job.id)
+            reason = self.why_run(job)
+            if reason is None:
+                self.done(job)
+            else:
+                self.again(job, reason)
 
 
 def _urgency(job: Job) -> int:
@@ -149,8 +183,9 @@ def _urgency(job: Job) -> int:
 def _below(plan: SweepPlan, name: str) -> set[str]:
     """Return the jobs that wait for one, directly or not."""
     found: set[str] = set()
-    frontier = {name}
+    frontier: Iterable[str] = [name]
     while frontier:
-        frontier = {job.id for job in plan.jobs if frontier & set(job.after)} - found
-        found |= frontier
+        below = {job.id for one in frontier for job in plan.waiting_for.get(one, ())}
+        frontier = below - found
+        found |= below
     return found

@@ -35,6 +35,8 @@ class Process:
     job: Job
     handle: Handle
     share: Share
+    needed: int | None = None
+    """Bytes that a training will write; None where nothing tells."""
 
 
 class Working:
@@ -66,6 +68,9 @@ class Working:
         self._judge = Judge(standing, journal, outside.note_done, say, retry_seconds)
         self._processes: list[Process] = []
         self._scorers: list[Scorer] = []
+        self._first: dict[str, EvaluationConfig | None] = {}
+        self._ranks: dict[str, int | None] = {}
+        """What each server could begin with, and the highest rank of its adapters, as far as was asked."""
 
     @property
     def busy(self) -> bool:
@@ -94,15 +99,18 @@ class Working:
     def start(self) -> None:
         """Start what may start, as far as there is room; make room where only an idle server is in the way."""
         short = False
+        idle: dict[str, list[Scorer]] = {}
+        for scorer in self._scorers:
+            idle.setdefault(scorer.server, []).extend([scorer] if scorer.idle else [])
         for job in self._standing.startable():
             if job.kind == "score":
-                short |= not self._score(job)
+                short |= not self._score(job, idle)
             elif (share := self.pool.take(job.slots)) is None:
                 short = True
             else:
                 self._launch(job, share)
         for scorer in self._scorers:
-            if scorer.idle and (short or not self._comes(scorer.server)):
+            if scorer.idle and (short or not self._standing.comes(scorer.server)):
                 scorer.end()
         if not short:
             self._widen()
@@ -126,11 +134,11 @@ class Working:
     def prune(self, variant: str) -> None:
         """Delete the checkpoints of a finished variant that the rule does not keep."""
         config = self._standing.plan.config
-        for one in self._journal.record(self._standing.plan).variants:
-            if one.name == variant and one.run is not None:
-                names, freed = prune(self._standing.plan.out / one.run, config.keep, scored_steps(one))
-                if names:
-                    self._say(f"{variant}: pruned {len(names)} checkpoints, {freed / 1e9:.1f} GB")
+        one = self._journal.variant(self._standing.plan, variant)
+        if one.run is not None:
+            names, freed = prune(self._standing.plan.out / one.run, config.keep, scored_steps(one))
+            if names:
+                self._say(f"{variant}: pruned {len(names)} checkpoints, {freed / 1e9:.1f} GB")
 
     def _put_back(self) -> None:
         running: list[tuple[Job | None, Handle, Share]] = [
@@ -148,7 +156,8 @@ class Working:
 
     def _launch(self, job: Job, share: Share) -> None:
         """Start a job in a process of its own."""
-        if job.kind == "train" and (refusal := self._no_room(job)) is not None:
+        needed = self._outside.needed_bytes(self._standing.plan, job) if job.kind == "train" else None
+        if needed is not None and (refusal := self._no_room(job, needed)) is not None:
             self.pool.give_back(share)
             self._judge.failed(job, refusal)
             return
@@ -163,7 +172,7 @@ class Working:
             self._journal.ends(job.id, 1, 0)
             self._judge.failed(job, f"cannot be started: {error.strerror} ({error.filename or log})")
             return
-        self._processes.append(Process(job, handle, share))
+        self._processes.append(Process(job, handle, share, needed))
 
     def _other_evaluation(self, config: EvaluationConfig) -> str | None:
         """Set aside what an evaluation's folder holds of another model or with other settings; tell what differs."""
@@ -172,22 +181,27 @@ class Working:
         except (UserError, WorkFailed):
             return None  # the job itself says what is wrong
 
-    def _score(self, job: Job) -> bool:
-        """Give a job to a scorer of its server, or start one; return False where there is no room for one."""
+    def _score(self, job: Job, idle: dict[str, list[Scorer]]) -> bool:
+        """Give a job to a scorer of its server, or start one; return False where there is no room for one.
+
+        Args:
+            job: of kind `score`.
+            idle: the scorers of each server that has one, those that could be given a job; kept up to date.
+        """
         assert job.server is not None
-        mine = [scorer for scorer in self._scorers if scorer.server == job.server]
-        scorer = next((one for one in mine if one.idle), None)
-        if scorer is None and mine:
-            return True  # it waits for its turn
-        if scorer is None and (scorer := self._new_scorer(job.server, job)) is None:
-            return False
-        self._hand_over(job, scorer)
-        return True
+        if job.server not in idle:
+            scorer = self._new_scorer(job.server, job)
+            if scorer is None:
+                return False
+            idle[job.server] = [scorer]
+        if idle[job.server]:
+            self._hand_over(job, idle[job.server].pop(0))
+        return True  # or it waits for its turn
 
     def _hand_over(self, job: Job, scorer: Scorer) -> None:
         log = self._begin(job, scorer.share)
         try:
-            scorer.score(job, lora_rank(self._standing.plan, scorer.server), log)
+            scorer.score(job, self._rank(scorer.server), log)
         except OSError as error:
             scorer.job = None
             self._journal.ends(job.id, 1, 0)
@@ -201,6 +215,11 @@ class Working:
         for job in self._standing.startable() if self.pool.on_gpus else ():
             if job.kind == "score" and job.server is not None and (scorer := self._new_scorer(job.server, job)):
                 self._hand_over(job, scorer)
+
+    def _rank(self, server: str) -> int | None:
+        if server not in self._ranks:
+            self._ranks[server] = lora_rank(self._standing.plan, server)
+        return self._ranks[server]
 
     def _new_scorer(self, server: str, job: Job) -> Scorer | None:
         share = self.pool.take(job.slots)
@@ -221,25 +240,21 @@ class Working:
     def _warm(self) -> None:
         """Start a server that will be needed while there is room that nobody else wants."""
         plan = self._standing.plan
-        for server in {job.server: None for job in plan.jobs if job.server is not None}:
-            if any(scorer.server == server for scorer in self._scorers) or not self._comes(server):
+        shared = plan.of_variant.get(None, ())
+        if not self._processes or any(self._standing.state(job.id) != "done" for job in shared):
+            return
+        there = {scorer.server for scorer in self._scorers}
+        for server, jobs in plan.of_server.items():
+            if server in there or not self._standing.comes(server) or not self.pool.fits(jobs[0].slots):
                 continue
-            job = next(one for one in plan.jobs if one.server == server)
-            first = first_model(plan, server)
-            trained = all(self._standing.state(one.id) == "done" for one in plan.jobs if one.variant is None)
-            if first is None or not trained or not self._processes:
+            if server not in self._first:
+                self._first[server] = first_model(plan, server)
+            if (first := self._first[server]) is None:
                 continue
-            scorer = self._new_scorer(server, job)
+            scorer = self._new_scorer(server, jobs[0])
             if scorer is not None:
                 self._say(f"server {server}: starting on {first.model} while others train")
-                scorer.warm(first, lora_rank(plan, server))
-
-    def _comes(self, server: str) -> bool:
-        """Tell whether there are jobs for a server that are not over."""
-        over = ("done", "failed", "skipped")
-        return any(
-            job.server == server and self._standing.state(job.id) not in over for job in self._standing.plan.jobs
-        )
+                scorer.warm(first, self._rank(server))
 
     def _begin(self, job: Job, share: Share) -> Path:
         log = self._journal.new_log(job.id)
@@ -248,17 +263,13 @@ class Working:
         self._say(f"{job.id}: starts ({reason}); {', '.join(share.words) or 'no device'}; log {log}")
         return log
 
-    def _no_room(self, job: Job) -> str | None:
-        """Return why a training's weights would not fit on the disk; None where they will, or nothing tells."""
+    def _no_room(self, job: Job, needed: int) -> str | None:
+        """Return why what a training will write, in bytes, would not fit on the disk; None where it will."""
         plan = self._standing.plan
-        needed = self._outside.needed_bytes(plan, job)
-        if needed is None:
-            return None
         # What an earlier attempt has written is there already, and gone on with or set aside.
         run = plan.run_of(job)
         needed -= sum(map(size_of, run.glob("checkpoint-*"))) if run is not None else 0
-        running = [one.job for one in self._processes if one.job.kind == "train"]
-        promised = sum(self._outside.needed_bytes(plan, other) or 0 for other in running)
+        promised = sum(one.needed or 0 for one in self._processes)
         free = shutil.disk_usage(plan.out).free - promised
         if needed <= free:
             return None
