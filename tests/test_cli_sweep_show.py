@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from agent_sft.cli.sweep_show import Pace, opening_line, table, words
+from agent_sft.cli.sweep_show import Pace, most_telling, opening_line, table, words
 from agent_sft.report.sweep.record import EvaluationRecord, JobRecord, SweepRecord, VariantRecord
 from agent_sft.sweep.outside import Opening
 from agent_sft.sweep.progress import Line, Progress
@@ -112,3 +112,13 @@ def test_a_table_for_terminals() -> None:
     rows = [line.split() for line in shown.getvalue().splitlines()]
     assert rows[1] == ["a", "done", "0.500"]
     assert rows[2] == ["b", "training", "2/9", "1.000", "gpu", "0"]
+
+
+def test_what_runs_and_what_failed_is_shown_where_there_is_no_room_for_all() -> None:
+    stages = ["done"] * 50 + ["training", "waiting", "failed", "evaluating"] + ["waiting"] * 100
+    lines = [Line(str(number), stage) for number, stage in enumerate(stages)]
+    shown, rest = most_telling(lines, 4)
+    assert [line.stage for line in shown] == ["training", "waiting", "failed", "evaluating"]
+    assert rest == "and 100 waiting, 50 done"
+    assert most_telling(lines, 200) == (lines, "")
+    assert len(most_telling(lines, 0)[0]) == 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 
-from agent_sft.sweep.graph import Job
+from agent_sft.sweep.graph import Job, Slots
 from agent_sft.sweep.journal import Journal
-from agent_sft.sweep.remaining import opening, remaining_seconds
-from agent_sft.sweep.slots import Capacity
+from agent_sft.sweep.remaining import opening, played, remaining_seconds
+from agent_sft.sweep.slots import Capacity, Pool, Share
 from agent_sft.sweep.standing import Standing
 from tests.sweep_jobs import Sums, pairs
 
@@ -54,3 +55,37 @@ def test_nothing_is_left_of_what_is_done(tmp_path: Path) -> None:
     sums = pairs(tmp_path, 0.05)
     sums.run()
     assert remaining_seconds(standing(sums), expected, Capacity((), 2)) == 0
+
+
+def by_hand(jobs: list[Job], seconds: dict[str, float], capacity: Capacity) -> float:
+    """Play jobs through, looking at every job after every end."""
+    pool, clock = Pool(capacity), 0.0
+    waiting, running = list(jobs), list[tuple[float, int, Job, Share]]()
+    while waiting or running:
+        for job in list(waiting):
+            unfinished = {one.id for one in waiting} | {one.id for _, _, one, _ in running}
+            served = job.server is not None and any(one.server == job.server for _, _, one, _ in running)
+            if not served and not unfinished & set(job.after) and (share := pool.take(job.slots)) is not None:
+                waiting.remove(job)
+                running.append((clock + seconds[job.id], jobs.index(job), job, share))
+        if not running:
+            break
+        running.sort(key=lambda entry: entry[:2])
+        clock, _, _, share = running.pop(0)
+        pool.give_back(share)
+    return clock
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_jobs_are_played_through_as_if_each_was_looked_at_each_time(seed: int) -> None:
+    chance = random.Random(seed)
+    jobs: list[Job] = []
+    for number in range(40):
+        after = tuple(one.id for one in chance.sample(jobs, min(len(jobs), chance.randrange(3))))
+        server = chance.choice([None, None, "a", "b"])
+        jobs.append(
+            Job(f"train/{number}", "train", after, Slots(gpus=chance.choice([0, 1, 1, 2, 9])), (), server=server)
+        )
+    seconds = {job.id: float(chance.randrange(1, 1000)) for job in jobs}
+    capacity = Capacity(tuple(range(4)), 1)
+    assert played(jobs, seconds, capacity, None) == by_hand(jobs, seconds, capacity)

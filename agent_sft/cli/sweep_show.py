@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from agent_sft.sweep.progress import Line, Progress
 
 REFRESH_SECONDS = 0.5
+AROUND = 4
+"""Lines of a terminal that are no variant's: the head, the rest in a line, the time, where one types."""
 COLOURS = {"done": "green", "failed": "red", "skipped": "yellow", "waiting": "dim"}
 
 
@@ -52,7 +55,7 @@ class SweepTable:
         self._shown = time.monotonic()
         lines = self._look(record)
         if on_terminal:
-            self._move(table(lines, self._pace), remaining)
+            self._move(lines, remaining)
         elif not first:
             running = [words(line, self._pace) for line in lines if line.done is not None]
             left = f"; about {duration(remaining)} left" if remaining is not None else ""
@@ -76,7 +79,7 @@ class SweepTable:
             self._pace.look(line)
         return lines
 
-    def _move(self, shown: Table, remaining: float | None) -> None:
+    def _move(self, lines: list[Line], remaining: float | None) -> None:
         from rich.console import Console, Group
         from rich.live import Live
         from rich.text import Text
@@ -84,10 +87,12 @@ class SweepTable:
         if self._live is None:
             self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
+        lines, rest = most_telling(lines, self._live.console.size.height - AROUND)
         left = (
             "how long it takes is known later" if remaining is None else f"all is done in about {duration(remaining)}"
         )
-        self._live.update(Group(shown, Text(left, style="dim")), refresh=True)
+        texts = [Text(text, style="dim") for text in (rest, left) if text]
+        self._live.update(Group(table(lines, self._pace), *texts), refresh=True)
 
 
 class Pace:
@@ -166,6 +171,18 @@ def table(lines: list[Line], pace: Pace | None = None) -> Table:
             duration(left) if left is not None else "",
         )
     return shown
+
+
+def most_telling(lines: list[Line], room: int) -> tuple[list[Line], str]:
+    """Return the lines for which there is room, what runs and what failed before all others, and the rest in words."""
+    if len(lines) <= room:
+        return lines, ""
+    still = ("failed", "trained", "waiting", "skipped", "done")
+    urgency = {stage: number for number, stage in enumerate(still, 1)}
+    by_urgency = sorted(range(len(lines)), key=lambda place: urgency.get(lines[place].stage, 0))
+    shown, left_out = sorted(by_urgency[: max(room, 1)]), by_urgency[max(room, 1) :]
+    rest = Counter(lines[place].stage for place in left_out)
+    return [lines[place] for place in shown], "and " + ", ".join(f"{rest[stage]} {stage}" for stage in rest)
 
 
 def words(line: Line, pace: Pace | None = None) -> str:

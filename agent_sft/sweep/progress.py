@@ -43,6 +43,8 @@ class Progress:
         """Look at the sweep in `folder`."""
         self._folder = folder
         self._kept: OrderedDict[Path, tuple[tuple[int, int], Any]] = OrderedDict()
+        self._still: dict[str, tuple[list[JobRecord], Line]] = {}
+        """Lines of variants of which nothing ran, with how their jobs stood: their folders stay as they are."""
 
     def lines(self, record: SweepRecord) -> list[Line]:
         """Return a line for each job that all variants need and that is not done, and for each variant."""
@@ -57,14 +59,19 @@ class Progress:
         run = self._folder / "base"
         return self._with_training(line, run, job.state == "running") if job.kind == "train" else line
 
-    def _variant(self, variant: VariantRecord, jobs: Sequence[JobRecord]) -> Line:
+    def _variant(self, variant: VariantRecord, jobs: list[JobRecord]) -> Line:
         running = [job for job in jobs if job.state == "running"]
+        if variant.name in self._still and self._still[variant.name][0] == jobs:
+            return self._still[variant.name][1]
         devices = tuple(dict.fromkeys(device for job in running for device in job.devices))
         line = Line(variant.name, _stage(jobs), devices=devices, reason=_reason(jobs))
         if variant.run is not None:
             training = any(job.id == variant.train_job for job in running)
             line = self._with_training(line, self._folder / variant.run, training)
-        return self._with_trials(line, variant, {job.id for job in running})
+        line = self._with_trials(line, variant, {job.id for job in running})
+        if not running:
+            self._still[variant.name] = jobs, line
+        return line
 
     def _with_training(self, line: Line, run: Path, training: bool) -> Line:
         lines = self._read(run / "trainer_log.jsonl", _json_lines) or []

@@ -90,8 +90,8 @@ class _Queue:
         self._after: dict[str, list[int]] = {}
         self._ready: dict[Slots, list[int]] = {}
         self._busy: set[str | None] = set()
-        self._parked: dict[str | None, list[int]] = {}
-        """Jobs that wait for each server, found while it was busy."""
+        self._parked: dict[str | None, dict[Slots, list[int]]] = {}
+        """Jobs that wait for each server, found while it was busy; those that want as much side by side."""
         for place, job in enumerate(jobs):
             for name in known & set(job.after):
                 self._after.setdefault(name, []).append(place)
@@ -104,7 +104,7 @@ class _Queue:
             place = heapq.heappop(min(fitting))
             job = self._jobs[place]
             if job.server in self._busy:
-                heapq.heappush(self._parked.setdefault(job.server, []), place)
+                heapq.heappush(self._parked.setdefault(job.server, {}).setdefault(job.slots, []), place)
             elif (share := pool.take(job.slots)) is not None:
                 if job.server is not None:
                     self._busy.add(job.server)
@@ -115,8 +115,9 @@ class _Queue:
         """Let start what waited for a job."""
         job = self._jobs[place]
         self._busy.discard(job.server)
-        if parked := self._parked.get(job.server):
-            self._put(heapq.heappop(parked))
+        for parked in self._parked.get(job.server, {}).values():
+            if parked:
+                self._put(heapq.heappop(parked))
         for other in self._after.get(job.id, ()):
             self._needs[other] -= 1
             if not self._needs[other]:

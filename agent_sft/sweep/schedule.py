@@ -19,6 +19,7 @@ from agent_sft.sweep.reports import Reports
 from agent_sft.sweep.resources import resources_of
 from agent_sft.sweep.retrying import base_seconds
 from agent_sft.sweep.slots import Capacity
+from agent_sft.sweep.sparing import Sparing
 from agent_sft.sweep.standing import Standing
 from agent_sft.sweep.working import Working
 
@@ -123,7 +124,7 @@ class Scheduler:
         changed = self._journal.changed
         if self._saving.since > SAVE_SECONDS or (changed and self._saving.cheap):
             self._save()
-            if self._report_due:
+            if self._report_due and self._reports.cheap:
                 self._report_due = False
                 self._reports.order()
         if self._showing.since > SHOW_SECONDS or (changed and self._showing.cheap):
@@ -156,28 +157,3 @@ class Scheduler:
         self._reports.wait()
         self._journal.event("sweep ended")
         return self._journal.record(plan, finished=True)
-
-
-class Sparing:
-    """Measures something that is done again and again, so that it takes little of the time."""
-
-    SHARE = 0.05
-
-    def __init__(self) -> None:
-        self._began = self._ended = float("-inf")
-
-    def __enter__(self) -> None:
-        self._began = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._ended = time.monotonic()
-
-    @property
-    def since(self) -> float:
-        """Seconds since it was done last."""
-        return time.monotonic() - self._ended
-
-    @property
-    def cheap(self) -> bool:
-        """Whether doing it now takes no more than its share of the time."""
-        return self._ended == float("-inf") or self.since * self.SHARE > self._ended - self._began
