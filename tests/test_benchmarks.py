@@ -191,3 +191,31 @@ def test_what_a_shorter_search_loses_is_a_share_of_what_training_gained() -> Non
     pair = Pair(1, grid, asha, difference=0.1, low=-0.05, high=0.25, p=0.2)
     assert pair.share == pytest.approx(0.05)
     assert " 33% " in pair.line() and "5.0% of what was gained" in pair.line()
+
+
+def test_the_scheduler_is_measured_in_three_ways(repo: Path) -> None:
+    few = [
+        "--stages",
+        "6",
+        "--gpus",
+        "3",
+        "--pairs",
+        "1",
+        "--events",
+        "300",
+        "--candidates",
+        "4",
+        "--cluster-gpus",
+        "8",
+    ]
+    command = [sys.executable, "benchmarks/scheduler.py", *few, "--faster", "36000"]
+    done = subprocess.run(command, cwd=repo, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "6 stages of 50 ms on 3 GPUs: 0.10 s where nothing costs anything" in done.stdout
+    assert "300 lines of journal" in done.stdout
+    # Two trainings, the evaluations of both beside the third one, the fourth one after them, its evaluations.
+    assert "4 candidates, 12 stages on 8 GPUs: 2.50 h where starting costs nothing" in done.stdout
+    missed = subprocess.run(
+        [*command, "--part", "journal", "--goal", "0"], cwd=repo, capture_output=True, text=True, check=False
+    )
+    assert missed.returncode == 1

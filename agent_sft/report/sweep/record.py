@@ -171,7 +171,7 @@ def _caught_up(folder: Path, record: SweepRecord) -> SweepRecord:
             known["finished"] = event.at
             known["seconds"] = round(known["seconds"] + event.seconds, 3)
             known["gpu_seconds"] = round(known["gpu_seconds"] + event.seconds * event.gpus, 3)
-        else:
+        elif event.event == "job is":
             known.update(state=event.state, reason=event.reason)
     jobs |= {name: JobRecord(**fields) for name, fields in changed.items()}
     return msgspec.structs.replace(record, jobs=list(jobs.values()), updated=updated)
