@@ -132,8 +132,8 @@ def _done(plan: PlanRecord) -> list[str]:
 def parts_table(found: Inspection) -> Table:
     """Return the parts of the data."""
     what = {
-        "training": "the final run trains on",
-        "search": "candidates train on",
+        "training": "the final run trains on it",
+        "search": "candidates train on it",
         "choosing": "chooses the winner",
         "judging": "judges the final model; nothing is trained or chosen by it",
     }
@@ -197,41 +197,31 @@ def costs_table(plan: PlanRecord) -> Table:
         notes.append("there is no GPU here: hours, and the price, are of this machine")
     if plan.budget_hours is not None:
         notes.append(f"budget: {plan.budget_hours:.3g} hours{_priced(plan.budget_hours, plan)}")
-    return Table("Expected", ["phase", "time", _unit(plan), "cost", ""], rows, notes)
+    table = Table("Expected", ["phase", "time", _unit(plan), "cost", ""], rows, notes)
+    return _without_common(table, ("cost",))
 
 
 def spent_table(plan: PlanRecord, spent: Mapping[str, Spent]) -> Table:
-    """Return what each phase took, beside what was expected."""
+    """Return what each phase took, beside what was expected; what nobody expected, such as the probe, below the sum."""
+    expected = {one.phase: Spent(one.seconds, one.device_hours) for one in plan.costs}
+    taken = [spent[phase] for phase in expected if phase in spent]
+    whole = Spent(plan.seconds, plan.device_hours)
+    total = Spent(sum(one.seconds for one in taken), sum(one.device_hours for one in taken))
+    lines: list[tuple[str, Spent | None, Spent | None]] = [
+        *((phase, before, spent.get(phase)) for phase, before in expected.items()),
+        ("together", whole, total),
+        *((phase, None, after) for phase, after in spent.items() if phase not in expected),
+    ]
     rows = []
-    expected = {one.phase: one for one in plan.costs}
-    for phase in [*expected, *(name for name in spent if name not in expected)]:
-        before, after = expected.get(phase), spent.get(phase)
-        rows.append(
-            [
-                phase,
-                duration(before.seconds) if before else NONE,
-                duration(after.seconds) if after else NONE,
-                f"{before.device_hours:.3g}" if before else NONE,
-                f"{after.device_hours:.3g}" if after else NONE,
-                _money(before.device_hours, plan) if before else NONE,
-                _money(after.device_hours, plan) if after else NONE,
-            ]
-        )
-    total = Spent(sum(one.seconds for one in spent.values()), sum(one.device_hours for one in spent.values()))
-    rows.append(
-        [
-            "together",
-            duration(plan.seconds),
-            duration(total.seconds),
-            f"{plan.device_hours:.3g}",
-            f"{total.device_hours:.3g}",
-            _money(plan.device_hours, plan),
-            _money(total.device_hours, plan),
-        ]
-    )
+    for phase, before, after in lines:
+        both = (before, after)
+        times = [duration(one.seconds) if one else NONE for one in both]
+        hours = [f"{one.device_hours:.3g}" if one else NONE for one in both]
+        money = [_money(one.device_hours, plan) if one else NONE for one in both]
+        rows.append([phase, *times, *hours, *money])
     unit = _unit(plan)
     head = ["phase", "expected time", "time", f"expected {unit}", unit, "expected cost", "cost"]
-    return Table("Expected and real", head, rows)
+    return _without_common(Table("Expected and real", head, rows), ("expected cost", "cost"))
 
 
 def board_table(board: Scoreboard, plan: PlanRecord) -> Table:
