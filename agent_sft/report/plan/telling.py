@@ -235,7 +235,7 @@ def board_table(board: Scoreboard, plan: PlanRecord) -> Table:
         interval = f"{line.low:.{places}f} to {line.high:.{places}f}" if ends else NONE
         rank = f"{one.rank}" if one.rank is not None else "all"
         cells = [f"{one.number}", one.model, rank, f"{one.rate:g}", plain(one.epochs)]
-        cells.append(f"{line.loss:.4f}" if line.loss is not None else NONE)
+        cells.append(f"{line.loss:.{4 if scored else places}f}" if line.loss is not None else NONE)
         cells += [f"{line.score:.2f}" if line.score is not None else NONE] if scored else []
         cells += [interval, line.against or line.state, _against(line.difference, line.p, places)]
         cells += [duration(line.seconds) if line.seconds else NONE, _money(line.device_hours, plan)]
@@ -267,7 +267,7 @@ def judged_table(judged: Judgement) -> Table:
     def cells(one: Judged) -> list[str]:
         ends = one.low is not None and one.high is not None
         places = places_for((one.high or 0) - (one.low or 0), 2) if ends else 4
-        found = [one.name, f"{one.loss:.4f}" if one.loss is not None else NONE]
+        found = [one.name, f"{one.loss:.{4 if scored else places}f}" if one.loss is not None else NONE]
         found += [f"{one.score:.2f}" if one.score is not None else NONE] if scored else []
         return [*found, f"{one.low:.{places}f} to {one.high:.{places}f}" if ends else NONE]
 
