@@ -22,6 +22,7 @@ ensure_env dev
 python=$ENV_PYTHON
 ensure_env serve
 ensure_env eval
+ensure_env ray
 ensure_env train
 
 # DeepSpeed compiles its CPU optimizer the first time: that takes a C++ compiler and Python's headers.

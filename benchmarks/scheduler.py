@@ -80,12 +80,15 @@ class Pretended:
     gpus: int
     seconds: Callable[[str], float]
     started: list[float] = field(default_factory=list)
+    here: bool = True
 
     def capacity(self) -> Capacity:
         """Return GPUs that are only counted."""
         return Capacity(tuple(range(self.gpus)), 1)
 
-    def submit(self, job: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Handle:
+    def submit(
+        self, job: str, command: Sequence[str], share: Share, environment: Mapping[str, str], log: Path
+    ) -> Handle:
         """Start nothing."""
         self.started.append(time.monotonic())
         return _Timer(time.monotonic() + self.seconds(job))
@@ -97,6 +100,12 @@ class _Timer:
 
     def poll(self) -> int | None:
         return 0 if time.monotonic() >= self._ends else None
+
+    def lost(self) -> str | None:
+        return None
+
+    def where(self) -> list[str] | None:
+        return None
 
     def terminate(self) -> None:
         self._ends = 0.0

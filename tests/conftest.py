@@ -45,6 +45,7 @@ LONGEST = (
     "test_sweep_scoring.py",
     "test_planning_phases.py",
     "test_in_loop.py",
+    "test_sweep_ray.py",
     "test_evaluator_inspect.py",
     "test_sweep_kills.py",
     "test_evaluating.py",

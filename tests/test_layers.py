@@ -42,6 +42,7 @@ INSIDE = {
     "llamafactory": {"deepspeed", "llamafactory", "peft", "yaml", *TRANSFORMERS},
     "deepspeed": {"deepspeed", "pydantic", "torch"},
     "inspect": {"inspect_ai"},
+    "ray": {"ray"},
     "vllm": {"vllm", "huggingface_hub"},
 }
 """What programs that run inside an engine's environment may import, beside the standard library and each other."""

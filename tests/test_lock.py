@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from agent_sft.errors import UserError
-from agent_sft.runs.lock import run_lock
+from agent_sft.runs.lock import PATIENCE, run_lock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from agent_sft.runs.lock import run_lock
+from agent_sft.runs.lock import PATIENCE, run_lock
 with run_lock(Path(sys.argv[1])) as descriptor:
     print("held", flush=True)
     time.sleep(60)
@@ -44,6 +45,16 @@ def test_a_killed_holder_leaves_no_lock(repo: Path, tmp_path: Path) -> None:
     holder.wait()
     with run_lock(tmp_path / ".lock"):
         pass
+
+
+def test_a_lock_that_a_dead_machine_may_hold_is_waited_for_where_that_is_asked(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = start_holder(repo, tmp_path / ".lock")
+    monkeypatch.setenv(PATIENCE, "300")
+    threading.Timer(0.5, holder.kill).start()
+    with run_lock(tmp_path / ".lock"):
+        assert holder.wait() != 0
 
 
 def test_the_lock_waits_for_a_killed_holders_children(tmp_path: Path) -> None:

@@ -54,8 +54,10 @@ def test_time_is_counted_on(tmp_path: Path) -> None:
     Journal(sums.plan(), [], print).save(sums.plan())
     started = {"at": "2030-01-01T00:00:00+00:00", "event": "job started", "job": "train/a", "attempt": 1}
     ended = {"at": "2030-01-01T00:00:07+00:00", "event": "job ended", "job": "train/a", "seconds": 7.25, "gpus": 2}
-    (sums.out / JOURNAL).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in (started, ended)))
+    placed = {"at": "2030-01-01T00:00:01+00:00", "event": "job placed", "job": "train/a", "devices": ["m: gpu 3"]}
+    (sums.out / JOURNAL).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in (started, placed, ended)))
     (job,) = read_record(sums.out).jobs
+    assert job.devices == ["m: gpu 3"]
     assert (job.seconds, job.gpu_seconds, job.finished) == (7.25, 14.5, ended["at"])
 
 

@@ -25,16 +25,25 @@ class Submitted:
     commands: list[Sequence[str]] = field(default_factory=list)
     environments: list[Mapping[str, str]] = field(default_factory=list)
     ended: int = 0
+    here: bool = True
 
     def capacity(self) -> Capacity:
         return Capacity((), 2)
 
-    def submit(self, job: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Handle:
+    def submit(
+        self, job: str, command: Sequence[str], share: Share, environment: Mapping[str, str], log: Path
+    ) -> Handle:
         self.commands.append(command)
         self.environments.append(environment)
         return self
 
     def poll(self) -> int | None:
+        return None
+
+    def where(self) -> list[str] | None:
+        return None
+
+    def lost(self) -> str | None:
         return None
 
     def terminate(self) -> None:

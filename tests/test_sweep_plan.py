@@ -11,8 +11,10 @@ import pytest
 
 from agent_sft.errors import UserError
 from agent_sft.runs.devices import Gpu
+from agent_sft.sweep.cluster import ClusterFacts
 from agent_sft.sweep.graph import Slots, SweepPlan
 from agent_sft.sweep.plan import with_checkpoints
+from agent_sft.sweep.slots import Capacity, Node
 from tests.sweep_plans import TASK, make_files, make_model, make_weights, plan_of
 
 AT = "2030-01-01T00:00:00+00:00"
@@ -173,6 +175,33 @@ def test_with_gpus_a_training_runs_a_process_on_each_of_its_own(
     for resources, said in (({"gpus": [9]}, "there is no GPU 9"), ({"gpus_per_train": 9}, "9 GPUs are wanted")):
         with pytest.raises(UserError, match=said):
             plan_of(tmp_path, data=["a_0.json"], resources=resources)
+
+
+def test_of_a_cluster_a_stage_has_a_machine_and_a_training_several_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [Node("1", "head", 0, 16, here=True), *(Node(name, name, 4, 16) for name in "abc"), Node("d", "d", 8, 16)]
+    asked = []
+
+    def look(address: str) -> ClusterFacts:
+        asked.append(address)
+        return ClusterFacts(address, Capacity.of(nodes), (), ("a note",))
+
+    monkeypatch.setattr("agent_sft.sweep.resources.cluster_facts", look)
+    plan = plan_of(tmp_path, data=["a_0.json"], resources={"executor": "ray"})
+    assert set(asked) == {"auto"}
+    assert [job.slots for job in plan.jobs] == [Slots(gpus=8), Slots(gpus=1)]
+    assert plan.notes == ("a note",)
+    several = {"executor": "ray", "gpus_per_train": 4, "nodes_per_train": 4}
+    plan = plan_of(tmp_path, data=["a_0.json"], resources=several)
+    assert plan.jobs[0].slots == Slots(gpus=4, nodes=4)
+    assert "--nproc-per-node 4 --nnodes 4 --master-port" in " ".join(plan.jobs[0].command)
+    for resources, said in (
+        ({"gpus_per_train": 9}, "9 GPUs are wanted, there are 8 on the largest of 5 machines"),
+        ({"nodes_per_train": 2}, "2 machines with 8 GPUs each are wanted, the cluster has 1"),
+    ):
+        with pytest.raises(UserError, match=said):
+            plan_of(tmp_path, data=["a_0.json"], resources={"executor": "ray", **resources})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from agent_sft.sweep.graph import Slots
-from agent_sft.sweep.slots import Capacity, Pool, Share
+from agent_sft.sweep.slots import Capacity, Node, Pool, Share
 
 
 def test_gpus_are_handed_out_once_and_given_back() -> None:
@@ -59,6 +59,51 @@ def test_no_more_jobs_than_asked_for() -> None:
     assert pool.take(Slots(cores=1)) is None
     pool.give_back(first)
     assert pool.take(Slots(cores=1)) is not None
+
+
+def cluster(*gpus: int) -> Capacity:
+    """A cluster of machines with so many GPUs each; the first one is this one."""
+    return Capacity.of([Node(str(number), f"m{number}", has, 4, here=not number) for number, has in enumerate(gpus)])
+
+
+def test_a_share_of_a_cluster_is_on_one_machine_the_one_with_the_least_to_spare() -> None:
+    pool = Pool(cluster(0, 4, 2))
+    one = pool.take(Slots(gpus=1))
+    assert one is not None
+    assert (one.words, one.environment()) == (["m2: 1 gpu"], {}), "which GPU it is, the cluster says"
+    assert pool.fits(Slots(gpus=4)), "a whole machine is still free"
+    assert pool.take(Slots(gpus=2)) is not None
+    assert not pool.fits(Slots(gpus=3)), "three are free, on two machines"
+    nothing = pool.take(Slots())
+    assert nothing is not None
+    assert nothing.nodes[0].here
+
+
+def test_a_share_of_several_machines_has_as_much_of_each() -> None:
+    pool = Pool(cluster(2, 4, 4))
+    share = pool.take(Slots(gpus=3, nodes=2))
+    assert share is not None
+    assert (share.words, len(share.gpus)) == (["m1: 3 gpus", "m2: 3 gpus"], 6)
+    assert pool.take(Slots(gpus=2, nodes=2)) is None
+    pool.give_back(share)
+    assert pool.take(Slots(gpus=4, nodes=2)) is not None
+
+
+def test_what_a_machine_had_goes_with_it_and_another_one_is_new() -> None:
+    pool, whole = Pool(cluster(2, 2)), cluster(2, 2)
+    assert whole.nodes is not None
+    shares = [pool.take(Slots(gpus=2)) for _ in range(2)]
+    pool.refresh(Capacity.of(whole.nodes[:1]))
+    for share in shares:
+        assert share is not None
+        pool.give_back(share)
+    assert pool.take(Slots(gpus=2)) is not None
+    assert pool.take(Slots(gpus=1)) is None
+    pool.refresh(cluster(2, 2, 2))
+    assert pool.take(Slots(gpus=2, nodes=2)) is not None
+    pool.refresh(Capacity.of([]))
+    assert pool.on_gpus
+    assert pool.take(Slots()) is None, "there is nowhere to go"
 
 
 def test_whatever_is_taken_and_given_back_nothing_is_lost_or_there_twice() -> None:

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[core|train|serve|all]...")
+@click.argument("names", nargs=-1, metavar="[core|train|serve|eval|ray|all]...")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and make nothing.")
 def command(names: Sequence[str], dry_run: bool) -> None:
     """Make the environments that the engines run in.
 
     Every command makes those that it needs by itself; this makes them ahead of time. Without a name, all.
-    Set AGENT_SFT_TRAIN_PYTHON or AGENT_SFT_SERVE_PYTHON to the Python of an existing installation to use that one
-    instead.
+    Set AGENT_SFT_TRAIN_PYTHON, or the same of another one, to the Python of an existing installation to use that
+    one instead.
     """
     for name in _resolve(names):
         if dry_run:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent_sft.cli.executor_options import EXECUTOR_NAMES, EXECUTOR_OPTIONS
 from agent_sft.cli.sft_options import FILE, given_options, sft_options
 from agent_sft.cli.show import say
 
@@ -33,6 +34,7 @@ SWEEP_OPTIONS = (
     click.option("--user-model", help="Who plays the customer: PROVIDER/NAME, an address, local, or scripted."),
     click.option("--temperature", type=float, help="Of the agent."),
     click.option("--tau2-dir", type=FILE, help="Where Sierra's tau2 is installed."),
+    *EXECUTOR_OPTIONS,
     click.option("--jobs", type=int, help="Stages at the same time.  [default: as many as the slots allow]"),
     click.option("--gpus", metavar="N,N", help="GPUs to use, by nvidia-smi's numbers.  [default: all visible]"),
     click.option("--gpus-per-train", type=int, help="GPUs of a training.  [default: all]"),
@@ -55,7 +57,7 @@ _KEYS = (
     *("data", "grid", "models", "seeds", "checkpoints"),
     *("retries", "baseline", "keep", "gpu_price", "name", "out"),
 )
-_RESOURCES = ("jobs", "gpus", "gpus_per_train", "gpus_per_serve", "cores_per_train", "cores_per_serve")
+_RESOURCES = (*EXECUTOR_NAMES, "jobs", "gpus", "gpus_per_train", "gpus_per_serve", "cores_per_train", "cores_per_serve")
 
 
 def sweep_options(function: Any) -> Any:

@@ -142,6 +142,8 @@ def opening_line(opening: Opening) -> str:
     parts = [f"{number} {names[kind]}{'s' if number > 1 else ''}" for kind, number in opening.to_do.items()]
     gpus, cores = len(opening.capacity.gpus), opening.capacity.cores
     where = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else f"{cores} processor{'s' if cores > 1 else ''}"
+    if opening.capacity.nodes is not None:
+        where += f" of {len(opening.capacity.nodes)} machines"
     done = f" ({opening.done} done already)" if opening.done else ""
     known = opening.seconds
     unknown = opening.elsewhere or "how long is known when the first have ended"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Value = float | str
 """What a variant has of the varied setting: a number where they can be ordered and a trend can be asked for."""
@@ -61,6 +61,12 @@ class ResourcesConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    executor: Literal["local", "ray"] = "local"
+    """Where stages run: on this machine, or on the machines of a Ray cluster."""
+
+    ray_address: str | None = None
+    """HOST:PORT of the Ray cluster; RAY_ADDRESS, or the one that runs on this machine, when not given."""
+
     jobs: int | None = Field(None, gt=0)
     """Stages at the same time; as many as the slots allow when not given."""
 
@@ -69,6 +75,9 @@ class ResourcesConfig(BaseModel):
 
     gpus_per_train: int | None = Field(None, gt=0)
     """GPUs of a training; all of them when not given."""
+
+    nodes_per_train: int = Field(1, gt=0)
+    """Machines of a cluster on which each training runs, with `gpus_per_train` or `cores_per_train` of each."""
 
     gpus_per_serve: int | None = Field(None, gt=0)
     """GPUs of a server; one when not given."""
@@ -81,6 +90,18 @@ class ResourcesConfig(BaseModel):
 
     cores_per_serve: int | None = Field(None, gt=0)
     """Processors of a server without a GPU; one when not given."""
+
+    @model_validator(mode="after")
+    def _check_executor(self) -> ResourcesConfig:
+        if self.executor == "local" and self.ray_address is not None:
+            raise ValueError("ray_address is of a cluster: give executor: ray (--executor ray) with it")
+        if self.executor == "local" and self.nodes_per_train > 1:
+            raise ValueError("nodes_per_train are machines of a cluster: give executor: ray (--executor ray) with it")
+        if self.executor != "local" and self.gpus is not None:
+            raise ValueError("gpus are those of this machine; a cluster chooses its own: leave them out")
+        if self.executor != "local" and self.cores is not None:
+            raise ValueError("cores are those of this machine; a cluster says how many it has: leave them out")
+        return self
 
 
 class SweepConfig(BaseModel):

@@ -65,7 +65,7 @@ def options_for(config: PlanConfig, model: str, template: str) -> dict[str, Any]
 
 def settings_for(config: PlanConfig, model: str, template: str) -> dict[str, Any]:
     """Return LLaMA-Factory's settings of a training on a model, without what candidates differ in."""
-    return settings_of(training(options_for(config, model, template), {"input": ("-",)}, None))
+    return settings_of(training(options_for(config, model, template), {"input": ("-",)}, {}))
 
 
 def batch_of(config: PlanConfig, settings: dict[str, Any], processes: int, rows: int) -> int:

@@ -71,7 +71,7 @@ def gpu_processes() -> dict[str, tuple[GpuProcess, ...]]:
     return found
 
 
-def gpu_variables(indices: Sequence[int]) -> dict[str, str]:
+def gpu_variables(indices: Sequence[int | str]) -> dict[str, str]:
     """Return the environment variables by which a command sees these GPUs alone, by nvidia-smi's numbers."""
     # CUDA counts in an order of its own unless it is told to take nvidia-smi's.
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, indices))}

@@ -22,6 +22,10 @@ from agent_sft.runs.processes import is_alive, process_started
 CLEANUP_SECONDS = 10.0
 """How long the keeper of a killed process may take to end what that process had started."""
 
+PATIENCE = "AGENT_SFT_LOCK_SECONDS"
+"""Variable: how long to wait for a lock that somebody holds. On a shared file system that may be a machine that has
+died, of which the file system does not know yet."""
+
 
 @contextmanager
 def run_lock(path: Path, fix: str = "wait for it to end, stop it, or choose another --output-dir") -> Iterator[int]:
@@ -118,6 +122,7 @@ def _write_holder(descriptor: int, path: Path, pid: int, command: str) -> None:
 
 def _acquire(descriptor: int, path: Path, fix: str) -> None:
     deadline = time.monotonic() + CLEANUP_SECONDS
+    patient = time.monotonic() + float(os.environ.get(PATIENCE) or 0)
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -130,7 +135,7 @@ def _acquire(descriptor: int, path: Path, fix: str) -> None:
                 holder.get("host") == socket.gethostname()
                 and not is_alive(int(holder.get("pid", 0)), float(holder.get("started") or 0))
             )
-            if not dead or time.monotonic() > deadline:
+            if time.monotonic() > (deadline if dead else patient):
                 raise UserError(
                     f"this run is held by process {holder.get('pid', 'unknown')} on {holder.get('host', 'unknown')}"
                     f" ({holder.get('command', 'unknown command')})",

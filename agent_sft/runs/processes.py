@@ -64,6 +64,14 @@ class Child:
         status = self._keeper.wait(timeout)
         return status if status >= 0 else self._without_keeper(status)
 
+    def lost(self) -> str | None:
+        """Return None: a machine that goes down takes us with it."""
+        return None
+
+    def where(self) -> list[str] | None:
+        """Return None: it is here."""
+        return None
+
     def terminate(self) -> None:
         """Pass SIGTERM on to the command's process group."""
         assert self._keeper.stdin is not None

@@ -19,7 +19,7 @@ from agent_sft.engines.llamafactory.paths import plainly_named
 from agent_sft.engines.llamafactory.results import TrainerLog, trainer_files
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import digest_file, read_json, write_atomic, write_json
-from agent_sft.runs.directory import Stamp, now
+from agent_sft.runs.directory import RunDirectory, Stamp, now
 from agent_sft.runs.processes import Child, Interrupted, StopSignal
 from agent_sft.stages.base_model import model_identity
 from agent_sft.stages.in_loop.loop import InLoop, in_loop
@@ -72,10 +72,14 @@ def train_stage(plan: TrainingPlan, prepared: Stamp | None) -> Stage:
 
 
 def finished_training(plan: TrainingPlan, prepared: Stamp) -> Stamp | None:
-    """Return the stamp of a training that is finished and whose weights are whole."""
+    """Return the stamp of a training that is finished and whose weights are whole.
+
+    Of several machines none is finished before machine 0 is, which would wait for it in vain.
+    """
     stamp = train_stage(plan, prepared).finished(plan.run)
-    shared = plan.launch.node_rank == 0
-    return stamp if stamp and not (shared and weights_fault(plan.output_dir)) else None
+    if plan.launch.node_rank != 0:
+        return stamp if RunDirectory(plan.output_dir).stamp("train") is not None else None
+    return stamp if stamp and not weights_fault(plan.output_dir) else None
 
 
 def paused_at(plan: TrainingPlan, prepared: Stamp) -> int | None:

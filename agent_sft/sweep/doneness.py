@@ -32,7 +32,7 @@ class Doneness:
         self._plan = plan
         resources = resources_of(plan.config.resources, plan.config.name)
         self._gpus = resources.gpus
-        self._base = base_training(plan.config, plan.out, resources.processes)
+        self._base = base_training(plan.config, plan.out, resources.launch)
 
     def why_run(self, job: Job) -> str | None:
         """Tell why a job runs, in words; None when it is done. What has to be done before it is not looked at."""

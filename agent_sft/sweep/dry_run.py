@@ -91,17 +91,21 @@ class _Shown:
             parts += ["baseline"] if variant.group == plan.baseline else []
             yield f"  variant {variant.name}: {', '.join(parts)}"
         yield f"  evaluators: {', '.join(plan.evaluators)}; checkpoints: {plan.config.checkpoints}"
-        gpus = self._resources.gpus
-        names = ", ".join(str(gpu.index) for gpu in gpus)
-        there = f"GPUs {names}" if gpus else counted(self._resources.cores, "processor")
+        capacity = self._resources.capacity
+        names = ", ".join(map(str, capacity.gpus))
+        there = f"GPUs {names}" if names else counted(capacity.cores, "processor")
+        if capacity.nodes is not None:
+            what = counted(len(capacity.gpus), "GPU") if names else there
+            there = f"{what} on {counted(len(capacity.nodes), 'machine')} of a Ray cluster"
         jobs = f", {plan.config.resources.jobs} jobs at a time at most" if plan.config.resources.jobs else ""
         yield f"  machine: {there}{jobs}; failed for a passing reason: tried again {plan.config.retries} times"
 
     def _share(self, slots: Slots) -> str:
+        each = f" on each of {slots.nodes} machines" if slots.nodes > 1 else ""
         if slots.gpus:
-            return counted(slots.gpus, "GPU")
+            return f"{counted(slots.gpus, 'GPU')}{each}"
         if slots.cores:
-            return counted(slots.cores, "processor")
+            return f"{counted(slots.cores, 'processor')}{each}"
         return "no GPU"
 
     def _time(self, job: Job) -> str:
@@ -179,7 +183,7 @@ class _Shown:
         elif left:
             unknown = f", {len(times) - len(known)} jobs not known" if len(known) < len(times) else ""
             yield f"time: about {duration(sum(known))} if nothing overlapped, as measured in this sweep{unknown}"
-        base = base_training(self._plan.config, self._plan.out, self._resources.processes)
+        base = base_training(self._plan.config, self._plan.out, self._resources.launch)
         disk = disk_needed(self._plan, self._trainings, base)
         if self._trainings:
             size = f"up to {gib(disk.bytes)}" if disk.bytes else "not known"

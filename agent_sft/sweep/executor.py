@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent_sft.runs.processes import Child
-from agent_sft.sweep.slots import Capacity
+from agent_sft.sweep.slots import Capacity, Share
 
 
 class Handle(Protocol):
@@ -16,6 +16,12 @@ class Handle(Protocol):
 
     def poll(self) -> int | None:
         """Return the exit status (128 + signal number after a signal), or None while it waits or runs."""
+
+    def lost(self) -> str | None:
+        """Return why it ended, in words, where that was the end of the machine or the cluster that it ran on."""
+
+    def where(self) -> list[str] | None:
+        """Return what it was given to run on, in words, once it has it; None where its share says all of that."""
 
     def terminate(self) -> None:
         """Ask it to save and end."""
@@ -27,16 +33,27 @@ class Handle(Protocol):
 class Executor(Protocol):
     """Runs commands, each until it ends or is ended."""
 
-    def capacity(self) -> Capacity:
-        """Return what there is to share out among jobs."""
+    @property
+    def here(self) -> bool:
+        """Whether all that it runs is on this machine, so that jobs can share a process."""
 
-    def submit(self, job: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Handle:
+    def capacity(self) -> Capacity:
+        """Return what there is to share out among jobs; of a cluster, now.
+
+        Raises:
+            WorkFailed: the cluster is gone.
+        """
+
+    def submit(
+        self, job: str, command: Sequence[str], share: Share, environment: Mapping[str, str], log: Path
+    ) -> Handle:
         """Start a command in the folder that the sweep was started in.
 
         Args:
             job: the job's id.
             command: program and arguments.
-            environment: variables beside those of this process.
+            share: what it has while it runs, and uses alone.
+            environment: variables beside those of this process and of the share.
             log: file that gets its output, made with its folder.
 
         Raises:
@@ -57,11 +74,18 @@ class LocalExecutor:
         self._capacity = capacity
         self._lock = lock
 
+    @property
+    def here(self) -> bool:
+        """Return True."""
+        return True
+
     def capacity(self) -> Capacity:
         """Return what it may use of this machine."""
         return self._capacity
 
-    def submit(self, job: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Handle:
+    def submit(
+        self, job: str, command: Sequence[str], share: Share, environment: Mapping[str, str], log: Path
+    ) -> Handle:
         """Start a command; see `Executor.submit`."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        return Child(command, log=log, env={**os.environ, **environment}, hold=[self._lock])
+        return Child(command, log=log, env={**os.environ, **share.environment(), **environment}, hold=[self._lock])

@@ -32,8 +32,8 @@ class States(Protocol):
 class Forking:
     """Starts that process with the first job of LLaMA-Factory after which others come, and ends it with the last one.
 
-    Without it, or where it has ended, jobs start by themselves. So they do on GPUs: importing LLaMA-Factory
-    looks at them, and what is forked afterwards could not use them.
+    Without it, or where it has ended, jobs start by themselves. So they do on other machines, and on GPUs: importing
+    LLaMA-Factory looks at them, and what is forked afterwards could not use them.
     """
 
     def __init__(self, executor: Executor, standing: States) -> None:
@@ -46,7 +46,7 @@ class Forking:
 
     def variables(self, job: Job, share: Share) -> dict[str, str]:
         """Return the variables by which a job, if it is LLaMA-Factory's, finds the process."""
-        if share.on_gpus or job.id not in self._alone():
+        if share.on_gpus or not self._executor.here or job.id not in self._alone():
             return {}
         if self._server is None and self._coming() > 1:
             self._start(share)
@@ -81,7 +81,7 @@ class Forking:
             added = {**training_environment(python, ALONE, gpus=0), **share.environment()}
             environment = {name: value for name, value in added.items() if os.environ.get(name) != value}
             command = fork_server_command(python, self._place)
-            self._server = self._executor.submit("forking", command, environment, self._standing.plan.out / LOG)
+            self._server = self._executor.submit("forking", command, share, environment, self._standing.plan.out / LOG)
 
 
 def in_one_process(plan: SweepPlan) -> frozenset[str]:

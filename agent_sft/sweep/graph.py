@@ -26,6 +26,8 @@ class Slots:
     gpus: int = 0
     cores: int = 0
     """Counted only where there is no GPU."""
+    nodes: int = 1
+    """Machines of a cluster that it takes so much of, each."""
 
 
 @dataclass(frozen=True)

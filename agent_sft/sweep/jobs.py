@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from agent_sft.config.sft import SFTConfig
@@ -35,7 +35,7 @@ class JobMaker:
         self._config, self._out, self._resources = config, out, resources
         self._variants, self._evaluators = variants, evaluators
         self._servers = self._named_servers()
-        self._base = base_training(config, out, resources.processes)
+        self._base = base_training(config, out, resources.launch)
         named = {place for variant in variants for place in _named(variant.sft)} | _named(self._base)
         named |= {Path(variant.model) for variant in variants if variant.sft is None}
         named |= {Path(one.asked("-", Path("-"), {}).task.partition("@")[0]) for one in evaluators}
@@ -121,12 +121,12 @@ class JobMaker:
         )
 
 
-def base_training(config: SweepConfig, out: Path, processes: int | None) -> SFTConfig | None:
+def base_training(config: SweepConfig, out: Path, launch: Mapping[str, int]) -> SFTConfig | None:
     """Return the options of the training that all variants start from; None where they start from a model as it is."""
     if config.base is None:
         return None
     named = {} if "dataset_name" in config.base else {"dataset_name": BASE}
-    return training(config.base, {**named, "output_dir": out / BASE}, processes)
+    return training(config.base, {**named, "output_dir": out / BASE}, launch)
 
 
 def _named(sft: SFTConfig | None) -> set[Path]:

@@ -86,6 +86,12 @@ class Journal:
             self.ran, self._machine, self._versions = True, machine(), versions()
         self.event("job started", job=job, attempt=state.attempts, reason=reason, devices=share.words, log=state.log)
 
+    def placed(self, job: str, devices: list[str]) -> None:
+        """Note what a job was given to run on, where only a cluster could tell."""
+        if self[job].devices != devices:
+            self._touched(job).devices, self.changed = devices, True
+            self.event("job placed", job=job, devices=devices)
+
     def ends(self, job: str, status: int, gpus: int) -> None:
         """Note that an attempt ended.
 

@@ -11,6 +11,9 @@ from agent_sft.sweep.journal import Journal
 from agent_sft.sweep.retrying import last_words, passing_cause, pause
 from agent_sft.sweep.standing import Standing
 
+MOST_LOSSES = 10
+"""So often a job may lose the machine that it runs on; after that it may well be what takes machines down."""
+
 
 class Judge:
     """Judges attempts by what they left, and counts those that failed."""
@@ -38,6 +41,7 @@ class Judge:
         self._say = say
         self._retry_seconds = retry_seconds
         self._failures: dict[str, int] = {}
+        self._losses: dict[str, int] = {}
 
     def ended(
         self,
@@ -47,6 +51,7 @@ class Judge:
         said: str | None = None,
         *,
         final: bool = False,
+        lost: str | None = None,
         more: Sequence[Path] = (),
     ) -> None:
         """Take note of how an attempt ended.
@@ -57,6 +62,7 @@ class Judge:
             gpus: that it held.
             said: why it failed, where that was told.
             final: whether another try would end alike.
+            lost: why, where the machine that it ran on is gone: that is no failure of its own.
             more: logs that may tell the cause, beside its own.
         """
         self._journal.ends(job.id, status, gpus)
@@ -65,6 +71,11 @@ class Judge:
             return
         plan = self._standing.plan
         log = plan.out / (self._journal[job.id].log or "")
+        if lost is not None and self._losses.get(job.id, 0) < MOST_LOSSES:
+            self._losses[job.id] = self._losses.get(job.id, 0) + 1
+            self._say(f"{job.id}: {lost}; it goes on elsewhere")
+            self._standing.again(job, lost, self._retry_seconds)
+            return
         failures = self._failures[job.id] = self._failures.get(job.id, 0) + 1
         full = no_space_left(plan.out)
         logs = [log, *more, *engine_logs(plan, job, self._journal[job.id].started)]

@@ -42,7 +42,7 @@ class _Known:
         """Return what a training writes; None where nothing tells."""
         try:
             training = training_plan(self.doneness(plan).training(job), self._resources.gpus)
-            base = base_training(plan.config, plan.out, self._resources.processes)
+            base = base_training(plan.config, plan.out, self._resources.launch)
             needed = disk_needed(plan, {job.id: training}, base)
         except (UserError, WorkFailed):
             return None  # the job itself says what is wrong

@@ -34,7 +34,7 @@ def build_plan(config: SweepConfig, *, source: str | None = None) -> SweepPlan:
     out = config.out or SWEEPS / config.name
     check_is_directory(out)
     resources = resources_of(config.resources, source)
-    variants = variants_of(config, out, processes=resources.processes, source=source)
+    variants = variants_of(config, out, launch=resources.launch, source=source)
     evaluators = evaluators_of(config, source)
     for variant in variants:
         check_saved(config, variant, source)

@@ -14,11 +14,11 @@ from agent_sft.sweep.graph import SweepPlan
 from agent_sft.sweep.journal import Journal
 from agent_sft.sweep.knowledge import usual
 from agent_sft.sweep.outside import Outside, SweepReporter
+from agent_sft.sweep.ray_executor import RayExecutor
 from agent_sft.sweep.remaining import opening, remaining_seconds
 from agent_sft.sweep.reports import Reports
 from agent_sft.sweep.resources import resources_of
 from agent_sft.sweep.retrying import base_seconds
-from agent_sft.sweep.slots import Capacity
 from agent_sft.sweep.sparing import Sparing
 from agent_sft.sweep.standing import Standing
 from agent_sft.sweep.working import Working
@@ -61,8 +61,15 @@ def run_sweep(
     outside = outside or usual(plan, resources)
     pause = base_seconds() if retry_seconds is None else retry_seconds
     with run_lock(plan.out / LOCK, BUSY) as lock:
-        executor = LocalExecutor(Capacity(tuple(gpu.index for gpu in resources.gpus), resources.cores), lock)
-        return Scheduler(plan, reporter, stop, command, outside, executor, pause).run()
+
+        def run(executor: Executor) -> SweepRecord:
+            return Scheduler(plan, reporter, stop, command, outside, executor, pause).run()
+
+        if plan.config.resources.executor == "ray":
+            address = plan.config.resources.ray_address or "auto"
+            with RayExecutor(address, plan.out, lock, reporter.say) as cluster:
+                return run(cluster)
+        return run(LocalExecutor(resources.capacity, lock))
 
 
 class Scheduler:

@@ -43,7 +43,7 @@ class Scorer:
         self._answers = LineFollower(folder / OUTCOMES)
         self.log = folder / "scorer.log"
         command = [sys.executable, "-P", "-m", "agent_sft.sweep.scoring", str(folder)]
-        self.handle: Handle = executor.submit(f"serve/{server}", command, share.environment(), self.log)
+        self.handle: Handle = executor.submit(f"serve/{server}", command, share, {}, self.log)
 
     @property
     def idle(self) -> bool:

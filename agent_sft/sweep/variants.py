@@ -36,13 +36,13 @@ class _Draft:
     """Of what it is trained on: the same for all combinations of the grid."""
 
 
-def variants_of(config: SweepConfig, out: Path, *, processes: int | None, source: str) -> tuple[Variant, ...]:
+def variants_of(config: SweepConfig, out: Path, *, launch: Mapping[str, int], source: str) -> tuple[Variant, ...]:
     """Return the variants in their order: those of the data or the list, each with the grid's, then finished models.
 
     Args:
         config: the sweep.
         out: its folder.
-        processes: of a training that does not say itself; None where there is no GPU, and it is one.
+        launch: processes and machines of a training that does not say itself.
         source: where its keys come from, as messages say it.
 
     Raises:
@@ -65,7 +65,7 @@ def variants_of(config: SweepConfig, out: Path, *, processes: int | None, source
                 own["data_from"] = (first,)
             if config.base is not None:
                 own["model"] = str((out / BASE).absolute())
-            sft = training(draft.options, own, processes)
+            sft = training(draft.options, own, launch)
             found.append(Variant(name, draft.name, draft.value, seed, sft, str(sft.output_dir)))
     names = [variant.name for variant in found]
     for name in names:
@@ -74,7 +74,7 @@ def variants_of(config: SweepConfig, out: Path, *, processes: int | None, source
     return tuple(found)
 
 
-def training(options: Mapping[str, Any], own: Mapping[str, Any], processes: int | None) -> SFTConfig:
+def training(options: Mapping[str, Any], own: Mapping[str, Any], launch: Mapping[str, int]) -> SFTConfig:
     """Return a training's options.
 
     The LLaMA-Factory YAML that `config` names comes first, so that the options beside it win over it.
@@ -82,14 +82,12 @@ def training(options: Mapping[str, Any], own: Mapping[str, Any], processes: int 
     Args:
         options: as the sweep gives them.
         own: those that the sweep decides.
-        processes: of a training that does not say itself.
+        launch: processes and machines of a training that does not say itself.
 
     Raises:
         UserError: a value is wrong, or two contradict each other.
     """
-    whole = {**options, **own}
-    if processes is not None:
-        whole.setdefault("nproc_per_node", processes)
+    whole = {**launch, **options, **own}
     if "config" in whole:
         whole = {"config": whole.pop("config"), **whole}
     return SFTConfig.from_options({**whole, "given": tuple(whole)})

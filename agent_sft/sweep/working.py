@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +78,17 @@ class Working:
         return bool(self._processes or self._scorers)
 
     def collect(self) -> None:
-        """Take note of what has ended, and give its share back."""
+        """Take note of what has ended, and give its share back; of machines that came and went before that."""
+        self.pool.refresh(self._executor.capacity())
         for process in list(self._processes):
             if (status := process.handle.poll()) is not None:
                 self._processes.remove(process)
                 self.pool.give_back(process.share)
-                self._judge.ended(process.job, status, len(process.share.gpus))
+                lost = process.handle.lost()
+                self._judge.ended(process.job, status, len(process.share.gpus), lost=lost)
+        for job, handle in self._running():
+            if (devices := handle.where()) is not None:
+                self._journal.placed(job.id, devices)
         for scorer in list(self._scorers):
             status = scorer.handle.poll()  # before its answers are read: the last one is not missed
             if scorer.job is not None and (answer := scorer.answer()) is not None:
@@ -93,7 +98,8 @@ class Working:
                 self._scorers.remove(scorer)
                 self.pool.give_back(scorer.share)
                 if scorer.job is not None:
-                    self._judge.ended(scorer.job, status or 1, len(scorer.share.gpus), more=[scorer.log])
+                    lost, gpus = scorer.handle.lost(), len(scorer.share.gpus)
+                    self._judge.ended(scorer.job, status or 1, gpus, more=[scorer.log], lost=lost)
         self._forking.end_if_over()
 
     def start(self) -> None:
@@ -140,6 +146,10 @@ class Working:
             if names:
                 self._say(f"{variant}: pruned {len(names)} checkpoints, {freed / 1e9:.1f} GB")
 
+    def _running(self) -> Iterator[tuple[Job, Handle]]:
+        yield from ((one.job, one.handle) for one in self._processes)
+        yield from ((one.job, one.handle) for one in self._scorers if one.job is not None)
+
     def _put_back(self) -> None:
         running: list[tuple[Job | None, Handle, Share]] = [
             *((one.job, one.handle, one.share) for one in self._processes),
@@ -164,9 +174,9 @@ class Working:
         if job.evaluation is not None and (other := self._other_evaluation(job.evaluation)) is not None:
             self._say(f"{job.id}: set aside what {job.evaluation.out} held: {other}")
         log = self._begin(job, share)
-        environment = {**share.environment(), **job.environment, **self._forking.variables(job, share)}
+        environment = {**job.environment, **self._forking.variables(job, share)}
         try:
-            handle = self._executor.submit(job.id, runnable(job.command), environment, log)
+            handle = self._executor.submit(job.id, runnable(job.command), share, environment, log)
         except OSError as error:
             self.pool.give_back(share)
             self._journal.ends(job.id, 1, 0)

@@ -108,7 +108,7 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """What a line of the journal says of a job, whichever of `job started`, `job ended` and `job is` it is."""
+    """What a line of the journal says of a job: `job started`, `job placed`, `job ended` or `job is`."""
 
     at: str
     event: str
@@ -167,6 +167,8 @@ def _caught_up(folder: Path, record: SweepRecord) -> SweepRecord:
         if event.event == "job started":
             known.update(state="running", attempts=event.attempt, started=event.at, finished=None)
             known.update(devices=event.devices, log=event.log, reason=event.reason)
+        elif event.event == "job placed":
+            known["devices"] = event.devices
         elif event.event == "job ended":
             known["finished"] = event.at
             known["seconds"] = round(known["seconds"] + event.seconds, 3)

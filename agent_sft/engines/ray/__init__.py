@@ -1,0 +1,1 @@
+"""Ray Core: which machines a cluster has, and commands placed on them."""
