@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,7 +20,7 @@ from agent_sft.errors import UserError, nearest
 from agent_sft.jobs import control, outputs
 from agent_sft.jobs.listing import everything
 from agent_sft.jobs.status import Job, Status, find_job, job_in
-from agent_sft.jobs.submitting import submit_training
+from agent_sft.jobs.submitting import cluster_asked, submit_training
 from agent_sft.stages.artifacts import artifacts
 
 TRAINING = "sft"
@@ -102,6 +102,12 @@ class SFTJob(BaseModel):
     """How many GPUs it takes; all that are visible when None."""
     slots: int | None = None
     """Jobs at a time on this machine where there is no GPU; `AGENT_SFT_JOBS`, or one, when None."""
+    executor: Literal["local", "ray"] = "local"
+    """Where it runs: on this machine, or on a Ray cluster, where `gpus` are those of each machine."""
+    ray_address: str | None = None
+    """HOST:PORT of the cluster; RAY_ADDRESS, or the one that runs on this machine, when None."""
+    nodes: int = 1
+    """Machines of the cluster that train together."""
 
     def options(self) -> SFTConfig:
         """Return the options of `run_sft.sh` that this stands for.
@@ -137,7 +143,10 @@ class Client:
         Raises:
             UserError: what is asked for cannot work, or a job lives in its directory.
         """
-        return submit_training(request.options(), gpus=request.gpus, slots=request.slots)
+        cluster = cluster_asked(
+            request.executor, request.ray_address, gpus=request.gpus, slots=request.slots, nodes=request.nodes
+        )
+        return submit_training(request.options(), gpus=request.gpus, slots=request.slots, cluster=cluster)
 
     def list_training_jobs(self, status: Status | None = None) -> list[Job]:
         """Return the trainings as they stand, those that live first, then the newest first.

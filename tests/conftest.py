@@ -46,6 +46,7 @@ LONGEST = (
     "test_planning_phases.py",
     "test_in_loop.py",
     "test_sweep_ray.py",
+    "test_jobs_on_cluster.py",
     "test_evaluator_inspect.py",
     "test_sweep_kills.py",
     "test_evaluating.py",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 EXECUTORS = ("local", "ray")
@@ -17,7 +20,13 @@ EXECUTOR_OPTIONS = (
         metavar="HOST:PORT",
         help="The Ray cluster's.  [default: RAY_ADDRESS, or the one that runs on this machine]",
     ),
-    click.option("--nodes-per-train", type=int, help="Machines of a cluster for each training.  [default: 1]"),
 )
-EXECUTOR_NAMES = ("executor", "ray_address", "nodes_per_train")
+EXECUTOR_NAMES = ("executor", "ray_address")
 """What they are called; a sweep and a plan have them among their `resources`."""
+
+
+def executor_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add them to a command."""
+    for option in reversed(EXECUTOR_OPTIONS):
+        function = option(function)
+    return function

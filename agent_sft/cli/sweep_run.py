@@ -35,6 +35,7 @@ SWEEP_OPTIONS = (
     click.option("--temperature", type=float, help="Of the agent."),
     click.option("--tau2-dir", type=FILE, help="Where Sierra's tau2 is installed."),
     *EXECUTOR_OPTIONS,
+    click.option("--nodes-per-train", type=int, help="Machines of a cluster for each training.  [default: 1]"),
     click.option("--jobs", type=int, help="Stages at the same time.  [default: as many as the slots allow]"),
     click.option("--gpus", metavar="N,N", help="GPUs to use, by nvidia-smi's numbers.  [default: all visible]"),
     click.option("--gpus-per-train", type=int, help="GPUs of a training.  [default: all]"),
@@ -57,7 +58,16 @@ _KEYS = (
     *("data", "grid", "models", "seeds", "checkpoints"),
     *("retries", "baseline", "keep", "gpu_price", "name", "out"),
 )
-_RESOURCES = (*EXECUTOR_NAMES, "jobs", "gpus", "gpus_per_train", "gpus_per_serve", "cores_per_train", "cores_per_serve")
+_RESOURCES = (
+    *EXECUTOR_NAMES,
+    "nodes_per_train",
+    "jobs",
+    "gpus",
+    "gpus_per_train",
+    "gpus_per_serve",
+    "cores_per_train",
+    "cores_per_serve",
+)
 
 
 def sweep_options(function: Any) -> Any:

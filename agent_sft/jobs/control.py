@@ -99,7 +99,8 @@ def retry(run: Path) -> Job:
         raise UserError(f"the job {job.id} cannot be tried again: it is {job.status}", fix=fix)
     if not Path(spec.folder).is_dir():
         raise UserError("the folder that the job runs in is gone", where=spec.folder)
-    need = machine_need(spec.need.count, None) if spec.need.gpus else spec.need
+    here = spec.need.executor == "local"
+    need = machine_need(spec.need.count, None) if here and spec.need.gpus else spec.need
     return submit(run, spec.kind, spec.command, need, folder=Path(spec.folder))
 
 

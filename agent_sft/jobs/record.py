@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agent_sft.files import read_json, write_json
 from agent_sft.runs.directory import RunDirectory
@@ -32,7 +32,13 @@ class Need:
     count: int = 1
     """How many of them it takes."""
     gpus: bool = False
-    """Whether the slots are GPUs, named by their UUIDs."""
+    """Whether the slots are GPUs, named by their UUIDs; of a cluster, whether GPUs are what is counted."""
+    executor: Literal["local", "ray"] = "local"
+    """Where it runs. A Ray cluster has no slots: there `count` are the GPUs, or processors, of each machine."""
+    address: str | None = None
+    """The cluster's."""
+    nodes: int = 1
+    """Machines of the cluster."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Spec:
             return None
         try:
             need = value.pop("need")
-            need = Need(tuple(need["slots"]), need["count"], need["gpus"])
+            need = Need(**{**need, "slots": tuple(need["slots"])})
             return cls(**{**value, "command": tuple(value["command"]), "need": need})
         except (KeyError, TypeError):
             return None

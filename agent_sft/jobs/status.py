@@ -179,6 +179,8 @@ def _said(log: Path) -> str:
 
 
 def _waits_for(spec: Spec) -> str:
+    if spec.need.executor != "local":
+        return "for its place on the cluster"
     names = waiting()
     before = names.index(spec.id) if spec.id in names else 0
     return f"{before} before it" if before else "next"

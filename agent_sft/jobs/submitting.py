@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent_sft.config.sft import SFTConfig
+from agent_sft.config.sweep import ResourcesConfig
 from agent_sft.data.capabilities import capability_store
 from agent_sft.data.store import Store, is_reference
 from agent_sft.errors import UserError
@@ -23,16 +24,21 @@ from agent_sft.runs.lock import is_held, run_lock
 from agent_sft.runs.queue import join_queue
 from agent_sft.stages.plan import TrainingPlan, build_plan
 from agent_sft.sweep.commands import runnable, training_command
+from agent_sft.sweep.resources import Resources, resources_of
 
 SLOTS_VARIABLE = "AGENT_SFT_JOBS"
 SUPERVISOR = "agent_sft.jobs.supervisor"
 
 
-def plan_training(config: SFTConfig) -> tuple[SFTConfig, TrainingPlan]:
+def plan_training(config: SFTConfig, cluster: Resources | None = None) -> tuple[SFTConfig, TrainingPlan]:
     """Return the options of a training as its job runs it, and what it will do; nothing is started or written.
 
     An adapter is trained where its shape is given, and data that is not called anything is called by its name, so that
     jobs on other data have other directories. The latest version of something is the one that is the latest now.
+
+    Args:
+        config: the options, those that were given in its `given`.
+        cluster: what it takes of a cluster; None where it runs on this machine.
 
     Raises:
         UserError: what is asked for cannot work.
@@ -51,25 +57,32 @@ def plan_training(config: SFTConfig) -> tuple[SFTConfig, TrainingPlan]:
     config = config.model_copy(update=pinned)
     if "dataset_name" not in config.given and config.config is None:
         more["dataset_name"] = _data_name(config)
+    if cluster is not None:
+        more |= {name: value for name, value in cluster.launch.items() if name not in config.given}
     config = config.model_copy(update={**more, "given": (*config.given, *more)})
-    plan = build_plan(config.model_copy(update={"dry_run": True}))
+    gpus = None if cluster is None else cluster.gpus[: config.nproc_per_node]
+    plan = build_plan(config.model_copy(update={"dry_run": True}), gpus=gpus)
     return config, plan
 
 
-def submit_training(config: SFTConfig, *, gpus: int | None = None, slots: int | None = None) -> Job:
+def submit_training(
+    config: SFTConfig, *, gpus: int | None = None, slots: int | None = None, cluster: ResourcesConfig | None = None
+) -> Job:
     """Submit a training; return its job, which waits or runs.
 
     Args:
         config: the options, those that were given in its `given`.
         gpus: how many GPUs it takes; all that are visible when None.
         slots: jobs at a time on this machine where there is no GPU.
+        cluster: the cluster that it runs on, and what it takes of each machine there; None for this machine.
 
     Raises:
         UserError: what is asked for cannot work, or the directory's job lives.
     """
-    config, plan = plan_training(config)
+    resources = None if cluster is None else cluster_resources(cluster)
+    config, plan = plan_training(config, resources)
     run = plan.output_dir.resolve()
-    need = machine_need(gpus, slots)
+    need = machine_need(gpus, slots) if cluster is None or resources is None else cluster_need(cluster, resources)
     known = Spec.read(run)
     command = training_command(config)
     if known is not None and known.command != command and job_in(run).status == "succeeded":
@@ -107,7 +120,7 @@ def submit(run: Path, kind: str, command: Sequence[str], need: Need, *, folder: 
         record = record_of(run)
         attempt = record.new_attempt()
         record.record("job submitted", attempt=int(attempt.name), command=spec.command)
-        _start(run, attempt / "log", runnable(spec.command), held, spec.id)
+        _start(run, attempt / "log", runnable(spec.command), held, spec)
     return job_in(run)
 
 
@@ -138,10 +151,68 @@ def machine_need(gpus: int | None, slots: int | None) -> Need:
     return Need(tuple(f"slot-{number}" for number in range(slots)))
 
 
-def _start(run: Path, log: Path, command: list[str], lock: int, who: str) -> None:
+def cluster_asked(
+    executor: str | None, address: str | None, *, gpus: int | None, slots: int | None, nodes: int = 1
+) -> ResourcesConfig | None:
+    """Return what a job is to have of a cluster; None where it runs on this machine.
+
+    Args:
+        executor: `ray`, or `local`, which None stands for.
+        address: of the Ray cluster; the one that runs on this machine when None.
+        gpus: of each machine; all of the largest when None.
+        slots: of this machine: they are none of a cluster's.
+        nodes: machines that train together.
+
+    Raises:
+        UserError: these contradict each other.
+    """
+    if executor != "ray":
+        if address is not None:
+            raise UserError("it is of a cluster", where="--ray-address", fix="give --executor ray with it")
+        return None
+    if slots is not None:
+        raise UserError("slots are of this machine", where="--slots", fix="--gpus says what it takes of a cluster's")
+    for where, number in (("--gpus", gpus), ("--nnodes", nodes)):
+        if number is not None and number < 1:
+            raise UserError(f"at least one is needed, not {number}", where=where)
+    return ResourcesConfig(executor="ray", ray_address=address, gpus_per_train=gpus, nodes_per_train=nodes)
+
+
+def cluster_resources(cluster: ResourcesConfig) -> Resources:
+    """Return what a job has of a cluster.
+
+    Raises:
+        UserError: the cluster cannot be used, or has not as much.
+    """
+    try:
+        return resources_of(cluster, "")
+    except UserError as error:
+        where = next((flag for key, flag in _FLAGS.items() if error.where is not None and key in error.where), None)
+        if where is None:
+            raise
+        raise UserError(error.what, where=where, fix="ask for less, or wait for more machines to join") from error
+
+
+_FLAGS = {"gpus_per_train": "--gpus", "nodes_per_train": "--nnodes"}
+
+
+def cluster_need(cluster: ResourcesConfig, resources: Resources) -> Need:
+    """Return what a job takes of a cluster."""
+    train = resources.train
+    return Need(
+        count=train.gpus or train.cores,
+        gpus=train.gpus > 0,
+        executor="ray",
+        address=cluster.ray_address,
+        nodes=train.nodes,
+    )
+
+
+def _start(run: Path, log: Path, command: list[str], lock: int, spec: Spec) -> None:
     """Start the supervisor, which has what we hold from us and goes on by itself."""
-    ticket = join_queue(who)
-    arguments = [str(run), str(lock), str(ticket.path), str(ticket.descriptor), *command]
+    ticket = join_queue(spec.id) if spec.need.executor == "local" else None
+    place = (str(ticket.path), str(ticket.descriptor)) if ticket is not None else ("", "")
+    arguments = [str(run), str(lock), *place, *command]
     try:
         with log.open("ab") as stream:
             started = subprocess.run(
@@ -149,13 +220,14 @@ def _start(run: Path, log: Path, command: list[str], lock: int, who: str) -> Non
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
-                pass_fds=(lock, ticket.descriptor),
+                pass_fds=(lock, *([ticket.descriptor] if ticket is not None else [])),
                 check=False,
             )
     except OSError as error:
         raise unwritable(log, error) from error
     finally:
-        os.close(ticket.descriptor)
+        if ticket is not None:
+            os.close(ticket.descriptor)
     if started.returncode:
         raise UserError("its supervisor cannot be started", where=str(log))
 

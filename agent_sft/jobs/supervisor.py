@@ -12,10 +12,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from agent_sft.errors import UserError
+from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import write_json
 from agent_sft.jobs.record import ENDED, STARTED, Attempt, Need, Spec, attempts_of, lock_of, record_of
 from agent_sft.runs.directory import now
@@ -28,8 +28,16 @@ NAME = "supervisor"
 """What the holder of a job's lock is called, once it is one."""
 
 
+CarryOut = Callable[[Spec, Attempt, Sequence[str], list[int], Taken, StopSignal], int]
+"""Runs a job's command; returns its exit code."""
+
+
 def supervise(
-    run: Path, command: Sequence[str], lock: int, share: Callable[[Need, StopSignal], AbstractContextManager[Taken]]
+    run: Path,
+    command: Sequence[str],
+    lock: int,
+    share: Callable[[Need, StopSignal], AbstractContextManager[Taken]],
+    carry_out: CarryOut,
 ) -> int:
     """Bring the newest attempt of a job to its end.
 
@@ -38,6 +46,7 @@ def supervise(
         command: program and arguments.
         lock: descriptor of the job's lock, which is taken already; closed at the end.
         share: waits for the job's share of the machine and holds it.
+        carry_out: runs the command in it.
 
     Returns:
         The exit code: the command's, or that of the signal that ended it.
@@ -48,15 +57,15 @@ def supervise(
         try:
             with share(spec.need, stop) as taken:
                 stop.leave()
-                code = _run(spec, attempt, command, [lock, *taken.descriptors], taken, stop)
+                code = carry_out(spec, attempt, command, [lock, *taken.descriptors], taken, stop)
                 _write_end(run, attempt, code)
         except Interrupted as stopped:
             code = stopped.exit_code
             _write_end(run, attempt, code)
-        except (OSError, UserError) as error:
+        except (OSError, UserError, WorkFailed) as error:
             with attempt.log.open("a", encoding="utf-8") as log:
                 log.write(f"error: the job cannot be started: {error}\n")
-            code = UserError.exit_code
+            code = WorkFailed.exit_code if isinstance(error, WorkFailed) else UserError.exit_code
             _write_end(run, attempt, code)
         os.close(lock)  # with the slots: what has none is not told to be running
     return code
@@ -100,7 +109,8 @@ def main(arguments: Sequence[str]) -> int:
 
     Args:
         arguments: the run's directory; the descriptor of its lock; the path and the descriptor of its place in the
-            queue; the command. The descriptors were passed on by who submitted the job.
+            queue, both empty where it runs on a cluster; the command. The descriptors were passed on by who submitted
+            the job.
     """
     run, lock, place, ticket, *command = arguments
     if pid := os.fork():
@@ -109,8 +119,14 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     os.setsid()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if not place:
+        from agent_sft.jobs.on_cluster import run_on_cluster
+
+        return supervise(Path(run), command, int(lock), lambda _need, _stop: nullcontext(Taken((), ())), run_on_cluster)
     queued = Ticket(Path(place), int(ticket))
-    return supervise(Path(run), command, int(lock), lambda need, stop: slots(queued, need.slots, need.count, stop))
+    return supervise(
+        Path(run), command, int(lock), lambda need, stop: slots(queued, need.slots, need.count, stop), _run
+    )
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from agent_sft.sweep.ray_handle import RayHandle
 from agent_sft.sweep.slots import Capacity, Node, Share
 
 LOG = "ray.log"
+GONE = "the Ray cluster went away"
 JOIN_SECONDS = 60.0
 RETRY_SECONDS = 3.0
 SUSPECT_SECONDS = 10.0
@@ -111,13 +112,15 @@ class RayExecutor:
         handle = RayHandle(self, job, share, leashes, command, whole, log)
         self._handles[name] = handle
         handle.name = name
-        if self._cluster is not None:
+        if self._cluster is None:
+            handle.lose(GONE)
+        else:
             host, port = self._leashes.address
             self._cluster.place(
                 name,
                 [*far_python(_FAR_END), host, str(port)],
                 [leash.token for leash in leashes],
-                [node.id for node in share.nodes],
+                [node.id or None for node in share.nodes],
                 gpus=len(share.gpus) // len(share.nodes),
                 cores=0 if share.on_gpus else share.cores,
                 on_gpus=share.on_gpus,
@@ -209,7 +212,7 @@ class RayExecutor:
         self._cluster.close()
         self._cluster, self._alive = None, ()
         for handle in list(self._handles.values()):
-            handle.lose("the Ray cluster went away")
+            handle.lose(GONE)
         if self._gone_since is None:
             self._gone_since = time.monotonic()
             self._say(f"the Ray cluster went away: waiting for one at the same address (see {self._log})")

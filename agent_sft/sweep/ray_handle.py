@@ -9,7 +9,7 @@ from typing import Protocol
 
 from agent_sft.runs.leash import Leash
 from agent_sft.sweep.retrying import last_words
-from agent_sft.sweep.slots import Node, Share
+from agent_sft.sweep.slots import ANY, Node, Share
 
 WAIT_SECONDS = 20.0
 """After this long without a place the user is told."""
@@ -84,7 +84,7 @@ class RayHandle:
         words = []
         for node, leash in zip(self._share.nodes, self.leashes, strict=True):
             devices = leash.far.devices if leash.far is not None else ()
-            words += [f"{node.name}: gpu {device}" for device in devices] or self._share.words
+            words += [f"{_name(node, leash)}: gpu {device}" for device in devices] or [_name(node, leash)]
         return words
 
     def terminate(self) -> None:
@@ -114,7 +114,7 @@ class RayHandle:
         for node, leash in zip(self._share.nodes, self.leashes, strict=True):
             if leash.broken:
                 self._owner.suspect(node)
-                self.lose(f"it lost its place on {node.name}")
+                self.lose(f"it lost its place on {_name(node, leash)}")
                 return
         ended = [leash.status for leash in self.leashes]
         failed = next((rank for rank, status in enumerate(ended) if status), None)
@@ -176,9 +176,14 @@ class RayHandle:
         if failed:
             end = "".join(f"  | {line}\n" for line in last_words(log))
             with self._log.open("a", encoding="utf-8") as stream:
-                stream.write(f"error: machine {failed} failed, {self._share.nodes[failed].name}; {log}:\n{end}")
+                stream.write(f"error: machine {failed} failed; the end of {log}:\n{end}")
         self._end(self.leashes[failed].status or 1)
 
     def _end(self, status: int) -> None:
         self._status = status
         self._owner.forget(self, cancel=not self._started or self._lost is not None)
+
+
+def _name(node: Node, leash: Leash) -> str:
+    """Return the name of a machine, whichever it is."""
+    return leash.far.host if node is ANY and leash.far is not None else node.name

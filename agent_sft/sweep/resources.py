@@ -77,6 +77,8 @@ def _of_cluster(config: ResourcesConfig, facts: ClusterFacts, source: str) -> Re
     machines = facts.capacity.machines
     there = max((len(gpus) for gpus, _ in machines), default=0)
     if not there:
+        for key in ("gpus_per_train", "gpus_per_serve"):
+            _check(getattr(config, key) or 0, 0, "GPUs", f"{source}, resources.{key}", len(machines))
         cores = max((cores for _, cores in machines), default=0)
         return _on_processors(config, facts.capacity, cores, source, facts.notes)
     train, serve = config.gpus_per_train or there, config.gpus_per_serve or 1

@@ -24,6 +24,10 @@ class Node:
     """Whether it is the one that this process runs on."""
 
 
+ANY = Node("", "a machine of the cluster", 0, 0)
+"""In a share: whichever machine of a cluster has so much to spare. The cluster chooses it."""
+
+
 @dataclass(frozen=True)
 class Capacity:
     """What there is to share out."""

@@ -125,7 +125,7 @@ class Cluster:
         name: str,
         command: Sequence[str],
         tokens: Sequence[str],
-        nodes: Sequence[str],
+        nodes: Sequence[str | None],
         *,
         gpus: int,
         cores: int,
@@ -137,7 +137,7 @@ class Cluster:
             name: by which events speak of it; unique.
             command: gets, on standard input, a line of JSON with `token` and `devices`, and ends when that is closed.
             tokens: one for each machine.
-            nodes: the machines' ids.
+            nodes: the machines' ids; None for whichever has so much to spare, all of them different ones.
             gpus: that it takes of each machine.
             cores: that it takes of each machine.
             on_gpus: whether GPUs are what is shared out: it is told which ones it has, be it none.

@@ -3,7 +3,8 @@
 Lines of JSON on standard input:
 
 {"do": "place", "id", "command", "tokens", "gpus", "cores", "nodes"}   run a command on each of these machines, all of
-                                                them or none; each gets its token and its GPUs on standard input
+                                                them or none, null for whichever; each gets its token and its GPUs
+                                                on standard input
 {"do": "cancel", "id"}                          take back what has not started
 
 and on standard output:
@@ -83,7 +84,10 @@ class Driver:
             if order is None:
                 break
             if order:
-                self._obey(order)
+                try:
+                    self._obey(order)
+                except Exception as error:
+                    say(what="over", id=order["id"], why=f"{type(error).__name__}: {error}")
                 continue
             self._look()
             self._collect(POLL_SECONDS)
@@ -113,7 +117,9 @@ class Driver:
         elif len(order["nodes"]) == 1:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-            self._start(order, [NodeAffinitySchedulingStrategy(node_id=order["nodes"][0], soft=False)])
+            (node,) = order["nodes"]
+            place = "DEFAULT" if node is None else NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+            self._start(order, [place])
         else:
             self._gather(order)
 
@@ -121,10 +127,9 @@ class Driver:
         """Ask for a place on each of several machines, all of them or none."""
         wanted = {"GPU": order["gpus"], "CPU": order["cores"]}
         bundle = {name: number for name, number in wanted.items() if number} or {"CPU": 0.001}
+        there = [{} if node is None else {"ray.io/node-id": node} for node in order["nodes"]]
         group = self._ray.util.placement_group(
-            [bundle] * len(order["nodes"]),
-            strategy="STRICT_SPREAD",
-            bundle_label_selector=[{"ray.io/node-id": node} for node in order["nodes"]],
+            [bundle] * len(there), strategy="STRICT_SPREAD", bundle_label_selector=there if all(there) else None
         )
         self._groups[order["id"]] = group
         self._waiting[group.ready()] = order
