@@ -34,32 +34,36 @@ def probe(folder: Path, jobs: dict[str, float]) -> None:
     run.mkdir(parents=True)
     (run / "trainer_state.json").write_text(json.dumps({"global_step": 20, "log_history": []}))
     (run / "train_results.json").write_text(json.dumps({"train_runtime": 10}))
-    scored = folder / "evaluations/m1/final/drafted"
-    write_evaluation(scored, evaluation(tasks=["a", "b", "c"], trials=1))
-    seconds = {"a": 2.0, "b": 4.0, "c": 6.0}
-    lines = [msgspec.json.encode(trial(task, 0, 0.0, seconds=took)) for task, took in seconds.items()]
-    (scored / RESULTS).write_bytes(b"\n".join(lines) + b"\n")
-    place = "evaluations/m1/final/drafted"
-    job = "score/m1/final/drafted"
-    found = [EvaluationRecord(job=job, checkpoint="final", step=20, evaluator="drafted", folder=place)]
-    variant = VariantRecord(
-        name="m1", group="m1", value=None, seed=42, run=None, model="m", train_job="train/m1", evaluations=found
-    )
+    variants = []
+    for name, seconds in (("m1", (2.0, 4.0, 6.0)), ("m1-untrained", (10.0, 10.0, 16.0))):
+        place = f"evaluations/{name}/final/drafted"
+        write_evaluation(folder / place, evaluation(tasks=["a", "b", "c"], trials=1))
+        lines = [
+            msgspec.json.encode(trial(task, 0, 0.0, seconds=took)) for task, took in zip("abc", seconds, strict=True)
+        ]
+        (folder / place / RESULTS).write_bytes(b"\n".join(lines) + b"\n")
+        job = f"score/{name}/final/drafted"
+        found = [EvaluationRecord(job=job, checkpoint="final", step=20, evaluator="drafted", folder=place)]
+        variants.append(
+            VariantRecord(
+                name=name, group=name, value=None, seed=42, run=None, model="m", train_job=None, evaluations=found
+            )
+        )
     records = [JobRecord(id=job, kind=job.partition("/")[0], state="done", seconds=took) for job, took in jobs.items()]
     record = SweepRecord(
         name="s", question=None, varied=None, baseline=None, evaluators=[], gpu_price=None, started="", updated="",
-        finished=None, command=[], folder="", settings={}, machine={}, versions={}, jobs=records, variants=[variant],
+        finished=None, command=[], folder="", settings={}, machine={}, versions={}, jobs=records, variants=variants,
     )  # fmt: skip
     write_record(folder, record)
 
 
 def test_the_probe_tells_how_long_a_server_and_its_answers_take(tmp_path: Path) -> None:
-    jobs = {"train/m1": 25.0, "evaluate/m1/final/loss": 7.0, "score/m1/final/drafted": 21.0}
-    probe(tmp_path, jobs)
+    jobs = {"train/m1": 25.0, "evaluate/m1/final/loss": 7.0}
+    probe(tmp_path, {**jobs, "score/m1/final/drafted": 21.0, "score/m1-untrained/final/drafted": 30.0})
     found = measured_by(tmp_path, [FACTS])
-    assert found == {"m": Measured(start=15.0, step=0.5, loss=7.0, trial=4.0, server=15.0)}, (
-        "21 s less the longest, 6 s"
-    )
+    assert found == {"m": Measured(start=15.0, step=0.5, loss=7.0, trial=4.0, untrained=12.0, server=15.0)}
+    costs = CostModel(MACHINE, INSPECTION, [FACTS], lora=True, measured=found)
+    assert costs.deployment("m") == 15.0
 
 
 def test_without_tasks_in_the_probe_a_servers_time_is_by_formula(tmp_path: Path) -> None:
@@ -74,6 +78,8 @@ def test_an_evaluation_takes_the_server_and_as_many_rounds_as_tasks_do_not_fit_a
     """Four at a time, four seconds each; the first one waits for the server, later ones until it serves their model."""
     (tmp_path / "tasks.jsonl").write_text("{}\n" * tasks)
     asked = EvaluationConfig(evaluator="tasks", task=str(tmp_path), model="m", out=tmp_path / "out", concurrency=4)
-    measured = Measured(start=1, step=1, loss=1, trial=4.0, server=15.0)
+    measured = Measured(start=1, step=1, loss=1, trial=4.0, untrained=8.0, server=15.0)
     costs = CostModel(MACHINE, INSPECTION, [FACTS], lora=True, measured={"m": measured})
     assert costs.served("m", asked, first=first) == pytest.approx(seconds)
+    longer = max(1.0, tasks / 4) * (8.0 - 4.0)
+    assert costs.served("m", asked, first=first, trained=False) == pytest.approx(seconds + longer)

@@ -21,7 +21,7 @@ from agent_sft.evals.tasks import TASKS
 from agent_sft.planning.grid import steps_of
 from agent_sft.planning.halving import Rung
 from agent_sft.planning.inspection import CHOOSING, JUDGING, TRAINING
-from agent_sft.planning.sweeps import Machine
+from agent_sft.planning.sweeps import BASE, Machine
 from agent_sft.report.plan.record import Candidate, Cost, Inspection, ModelFacts
 from agent_sft.report.sweep.record import JobRecord, SweepRecord, read_record
 from agent_sft.runs.devices import visible_gpus
@@ -63,6 +63,8 @@ class Measured:
     """Seconds of an evaluation of the loss on the conversations that choose."""
     trial: float | None = None
     """Mean seconds of a trial on a server, among as many others as it has later; None where none was tried."""
+    untrained: float | None = None
+    """The same of the model before its training."""
     server: float = 0.0
     """Seconds for which the first evaluation on a server had to wait for it."""
 
@@ -107,17 +109,20 @@ class CostModel:
             return max(1.0, known.loss + (rows - self.inspection.part(CHOOSING).rows) * per_row)
         return LOSS_START + self._load(facts) + rows * per_row
 
-    def served(self, model: str, asked: EvaluationConfig, *, first: bool) -> float:
+    def served(self, model: str, asked: EvaluationConfig, *, first: bool, trained: bool = True) -> float:
         """Return the seconds of an evaluation on a server, which the first one has to wait for."""
         trials = trials_of(asked)
         known = self.measured.get(model)
-        if known is not None and known.trial is not None:
-            return (known.server if first else SWITCH) + max(1.0, trials / asked.concurrency) * known.trial
+        trial = None if known is None else known.trial if trained else known.untrained
+        if known is not None and trial is not None:
+            return (known.server if first else SWITCH) + max(1.0, trials / asked.concurrency) * trial
         start = SERVER_START + self._load(self._facts(model)) if first else SWITCH
         return start + trials * TRIAL_SECONDS / (16 if self.machine.on_gpus else 4)
 
     def deployment(self, model: str) -> float:
         """Return the seconds until the final model answers."""
+        if (known := self.measured.get(model)) is not None and known.trial is not None:
+            return known.server
         return SERVER_START + self._load(self._facts(model))
 
     def sweep(self, plan: SweepPlan, candidates: Sequence[Candidate], phase: str, *, final_epochs: float = 0) -> Cost:
@@ -158,7 +163,8 @@ class CostModel:
                 seconds[job.id] = self.loss(one.model, JUDGING if final_epochs else CHOOSING)
             else:
                 assert job.evaluation is not None
-                seconds[job.id] = self.served(one.model, job.evaluation, first=str(job.server) not in servers)
+                first, trained = str(job.server) not in servers, job.variant != BASE
+                seconds[job.id] = self.served(one.model, job.evaluation, first=first, trained=trained)
                 servers.add(str(job.server))
         return seconds
 
@@ -225,7 +231,9 @@ def measured_by(folder: Path, models: Sequence[ModelFacts]) -> dict[str, Measure
         if train is not None and loss is not None and result.seconds and result.steps:
             start = max(0.0, train.seconds - result.seconds)
             trial, server = _served(folder, f"m{number}", record, jobs) or (None, 0.0)
-            found[facts.name] = Measured(start, result.seconds / result.steps, loss.seconds, trial, server)
+            untrained, _ = _served(folder, f"m{number}-{BASE}", record, jobs) or (None, 0.0)
+            step = result.seconds / result.steps
+            found[facts.name] = Measured(start, step, loss.seconds, trial, untrained, server)
     return found
 
 
@@ -233,8 +241,7 @@ def _served(
     folder: Path, variant: str, record: SweepRecord, jobs: Mapping[str, JobRecord]
 ) -> tuple[float, float] | None:
     """Return the mean seconds of a variant's trials on a server, and for how long they had to wait for it."""
-    evaluations = next(one.evaluations for one in record.variants if one.name == variant)
-    for one in evaluations:
+    for one in next((found.evaluations for found in record.variants if found.name == variant), ()):
         job = jobs.get(one.job)
         if job is None or job.kind != "score":
             continue

@@ -121,8 +121,8 @@ def record_of(proposal: Proposal, measured: dict[str, Measured]) -> PlanRecord:
 
 def is_probed(proposal: Proposal, measured: Mapping[str, Measured]) -> bool:
     """Tell whether the probe has measured all that it measures."""
-    trials = not proposal.sweeps.probes_decider or all(one.trial is not None for one in measured.values())
-    return len(measured) == len(proposal.models) and trials
+    trials = [one.trial is not None and one.untrained is not None for one in measured.values()]
+    return len(measured) == len(proposal.models) and (all(trials) or not proposal.sweeps.probes_decider)
 
 
 def cost_model(proposal: Proposal, measured: dict[str, Measured]) -> CostModel:

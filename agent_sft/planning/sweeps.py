@@ -105,14 +105,16 @@ class Sweeps:
     def probe(self, candidates: Sequence[Candidate]) -> SweepPlan:
         """Return the sweep that trains each model for a few steps, with the largest rank, and scores it.
 
-        Of evaluators that decide only tasks are tried, a few: others may ask models that cost money, which nothing
-        does before the approval.
+        Of evaluators that decide only tasks are tried, a few, on the untrained model too, which may not know yet when
+        to stop. Others may ask models that cost money, which nothing does before the approval.
         """
         variants: list[VariantConfig] = []
-        for name in self._models:
-            one = max((one for one in candidates if one.model == name), key=lambda one: one.rank or 0)
+        for number, facts in enumerate(self._models.values(), start=1):
+            one = max((one for one in candidates if one.model == facts.name), key=lambda one: one.rank or 0)
             options = {**self._options(one, self._machine.processes), "steps": PROBE_STEPS}
-            variants.append(VariantConfig(name=f"m{len(variants) + 1}", sft=options))
+            variants.append(VariantConfig(name=f"m{number}", sft=options))
+            if self.probes_decider:
+                variants.append(VariantConfig(name=f"m{number}-{BASE}", model=facts.model))
         loss, *deciders = self._evaluators(CHOOSING)
         tried = [_in_one_go(one) for one in deciders if self.probes_decider]
         return self._plan(self._folder.probe, "probe", SEARCH, variants, [loss, *tried], search=True)
