@@ -20,10 +20,15 @@ done
 
 ensure_env dev
 python=$ENV_PYTHON
-ensure_env serve
+# Two at a time: making one takes one processor, most of the time.
+(ensure_env serve) &
+serve=$!
+trap 'kill "$serve" 2>/dev/null || true' EXIT
 ensure_env eval
 ensure_env ray
 ensure_env train
+wait "$serve" || exit
+trap - EXIT
 
 # DeepSpeed compiles its CPU optimizer the first time: that takes a C++ compiler and Python's headers.
 has_compiler() {

@@ -20,6 +20,7 @@
 
 ENV_ROOT=$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")
 ENV_STAMP=.agent-sft-stamp
+declare -gA ENV_ENGINES=([train]=llamafactory [serve]=vllm [eval]=inspect)
 ENV_UV=
 ENV_CHILD=
 
@@ -195,10 +196,30 @@ env_fill() {
     options+=(--constraint "$env_log.exact")
   fi
   [[ -e $env_folder ]] || env_run env_uv venv --python "$1" -- "$env_folder" || env_failed
-  # Compiled now: several processes at once import these modules, the first time too.
-  env_run env_uv pip sync --compile-bytecode --python "$env_folder/bin/python" "${options[@]}" \
-    "$env_requirements" || env_failed
+  env_run env_uv pip sync --python "$env_folder/bin/python" "${options[@]}" "$env_requirements" || env_failed
   [[ $env_folder != "$ENV_ROOT/.venv" ]] || env_add_package || env_failed
+  env_run env_compile || true
+}
+
+# Imports what our programs import, and so has it compiled: several processes at once import it later, the first time
+# too, and where PYTHONDONTWRITEBYTECODE is set, as in many images, each of them would compile it. That is one file of
+# six; the others are compiled when somebody needs them.
+env_compile() {
+  local program="import $env_name" inside=$ENV_ROOT/agent_sft/engines/${ENV_ENGINES[$env_name]-}/inside
+  unset PYTHONDONTWRITEBYTECODE
+  if [[ $env_folder == "$ENV_ROOT/.venv" ]]; then
+    program='
+import importlib, pkgutil, agent_sft
+for module in pkgutil.walk_packages(agent_sft.__path__, "agent_sft."):
+    if ".inside" not in module.name and not module.name.endswith("__main__"):
+        importlib.import_module(module.name)'
+  elif [[ -f $inside/imported.py ]]; then
+    program='
+import runpy, sys
+sys.path[0] = sys.argv[1]
+runpy.run_path(sys.argv[1] + "/imported.py")["import_engine"]()'
+  fi
+  exec "$env_folder/bin/python" -c "$program" "$inside"
 }
 
 # Becomes uv, set up for the network as pip is.
@@ -214,8 +235,6 @@ env_uv() {
 # tool for the same two files. Both are found relative to themselves, so any path to the clone works.
 env_add_package() {
   local site=("$env_folder"/lib/python3*/site-packages)
-  # Compiled now: where PYTHONDONTWRITEBYTECODE is set, as in many images, every command would compile them anew.
-  "$env_folder/bin/python" -m compileall -q "$ENV_ROOT/agent_sft" >>"$env_log" 2>&1 || true
   printf '../../../..\n' >"${site[0]}/agent_sft_clone.pth" &&
     cat >"$env_folder/bin/agent-sft" <<'SCRIPT' && chmod +x -- "$env_folder/bin/agent-sft"
 #!/bin/sh
@@ -241,8 +260,10 @@ env_run() {
 }
 
 env_end() {
-  [[ -z $ENV_CHILD ]] || kill "$ENV_CHILD" 2>/dev/null || true
-  wait
+  if [[ -n $ENV_CHILD ]]; then
+    kill "$ENV_CHILD" 2>/dev/null || true
+    wait "$ENV_CHILD" || true
+  fi
   exit "$1"
 }
 

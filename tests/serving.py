@@ -7,6 +7,7 @@ import random
 import shutil
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +79,47 @@ def text(endpoint: Endpoint, model: str, **body: Any) -> str:
 
 
 def family_of(pid: int) -> list[psutil.Process]:
-    """Return all processes below one: none if it has ended."""
+    """Return all processes below one, and all that were forked for these elsewhere: none if it has ended.
+
+    Those that the tests' programs are forked from are nobody's.
+    """
     try:
-        return psutil.Process(pid).children(recursive=True)
+        found = [one for one in psutil.Process(pid).children(recursive=True) if not is_fork_server(one)]
     except psutil.NoSuchProcess:
         return []
+    clients = [process for process in found if "fork_client.py" in command_of(process)]
+    return list({*found, *forked_for(clients)}) if clients else found
+
+
+def is_fork_server(process: psutil.Process) -> bool:
+    """Tell whether programs are forked from a process, or it is such a process's keeper."""
+    if "fork_server.py" not in command_of(process):
+        return False
+    try:
+        parent = process.parent()
+    except psutil.NoSuchProcess:
+        return False
+    # What was forked and gave itself no title looks as it does, but has it for a parent, not a keeper.
+    return "keeper.py" in command_of(process) or (parent is not None and "keeper.py" in command_of(parent))
+
+
+def forked_for(clients: list[psutil.Process]) -> list[psutil.Process]:
+    """Return what was forked for clients, and what that started: it writes to the same output."""
+    outputs = {output_of(client) for client in clients} - {None}
+    forked = set()
+    for process in psutil.process_iter():
+        if is_fork_server(process):
+            with suppress(psutil.NoSuchProcess):
+                forked |= {child for child in process.children(recursive=True) if output_of(child) in outputs}
+    return list(forked)
+
+
+def output_of(process: psutil.Process) -> Path | None:
+    """Return what a process writes its output to; None if it has ended."""
+    try:
+        return Path(f"/proc/{process.pid}/fd/1").readlink()
+    except OSError:
+        return None
 
 
 def command_of(process: psutil.Process) -> str:
@@ -93,7 +130,7 @@ def command_of(process: psutil.Process) -> str:
         return ""
 
 
-def all_gone(processes: list[psutil.Process], seconds: float = 10) -> bool:
+def all_gone(processes: list[psutil.Process], seconds: float = 60) -> bool:
     """Wait until none of the processes is left."""
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 

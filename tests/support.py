@@ -6,11 +6,14 @@ import json
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
+
+from agent_sft.engines.environments import call_inside
+from agent_sft.engines.llamafactory.launch import SHARED
 
 SMALL = Path(__file__).resolve().parents[1] / "examples" / "data" / "telecom_small_24.json"
 """24 telecom conversations, raw: turns to merge and to trim among them."""
@@ -88,21 +91,14 @@ def processes_of(output_dir: Path) -> list[psutil.Process]:
     return found
 
 
-def run_inside(python: Path, program: str, question: Any, scratch: Path) -> str:
-    """Run a program of `tests/inside/` in the train environment; what the engine keeps for later goes to `scratch`."""
-    done = subprocess.run(
-        [python, "-P", Path(__file__).parent / "inside" / program],
-        input=json.dumps(question),
-        env={**os.environ, "HF_HOME": str(scratch), "HF_DATASETS_CACHE": str(scratch)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+def run_inside(python: Path, program: str, question: Any, scratch: Path) -> Any:
+    """Ask a program of `tests/inside/` in the train environment; what the engine keeps for later goes to `scratch`."""
+    place = Path(__file__).parent / "inside" / program
+    with mock.patch.dict(os.environ, AGENT_SFT_SCRATCH=str(scratch)):
+        return call_inside(python, place, payload=question, started=SHARED.forked)
 
 
 def engine_jobs(python: Path, jobs: list[dict[str, Any]], scratch: Path) -> list[Any]:
     """Return the results of jobs for `tests/inside/engine_jobs.py`."""
-    results: list[Any] = json.loads(run_inside(python, "engine_jobs.py", jobs, scratch))
+    results: list[Any] = run_inside(python, "engine_jobs.py", jobs, scratch)
     return results

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -22,9 +21,8 @@ def test_answers(train_python: Path, tmp_path: Path) -> None:
         "no call",
     ]
     question = {"logits": logits, "temperature": temperature, "samples": samples, "texts": texts}
-    found = json.loads(
-        run_inside(train_python, "answering_jobs.py", {**question, "inside": str(INSIDE.absolute())}, tmp_path)
-    )
+    asked = {**question, "inside": str(INSIDE.absolute())}
+    found = run_inside(train_python, "answering_jobs.py", asked, tmp_path)
     # The same seeds give the same tokens; their shares are those of softmax(logits / temperature).
     assert found["same"]
     weights = [math.exp(logit / temperature) for logit in logits]

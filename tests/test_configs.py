@@ -18,6 +18,7 @@ from agent_sft.data.pipeline import load_pipeline
 from agent_sft.engines.deepspeed.config import read_config
 from agent_sft.engines.environments import call_inside
 from agent_sft.engines.llamafactory.arguments import option_arguments, read_user_yaml
+from agent_sft.engines.llamafactory.launch import SHARED
 from agent_sft.stages.evaluators.registry import make_evaluator
 from agent_sft.stages.experiments.conclusion import EXPECTED
 from agent_sft.stages.experiments.resolve import resolve
@@ -144,7 +145,7 @@ def test_llamafactorys_own_parser_accepts_them(repo: Path, train_python: Path, t
     reference = settings_of(repo, "sft_config.yaml") | {"output_dir": str(tmp_path / "out")}
     overlays = [{}, *(settings_of(repo, name) for name in ("lora.yaml", "sft_fast.yaml", "mini_telecom.yaml"))]
     plain, lora, fast, mini = call_inside(
-        train_python, program, payload=[reference | overlay for overlay in overlays], timeout=300
+        train_python, program, payload=[reference | overlay for overlay in overlays], timeout=300, started=SHARED.forked
     )
     assert (plain["template"], plain["cutoff_len"], plain["dataset"]) == ("qwen", 12000, ["tau2_sft"])
     assert (plain["learning_rate"], plain["epochs"], plain["warmup"], plain["save"]) == (5e-6, 2.0, 100, "epoch")

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
+import scipy
 
 from agent_sft.errors import UserError
 from agent_sft.evals.comparison import compare, holm
@@ -30,6 +29,8 @@ def variants(tmp_path: Path) -> list[Path]:
 
 
 def test_holm_is_that_of_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
     for seed in range(5):
         p_values = np.random.default_rng(seed).random(6) ** 3
         theirs = multipletests(p_values, method="holm")[1]
@@ -50,7 +51,7 @@ def test_a_difference_is_that_of_the_same_tasks(variants: list[Path]) -> None:
     assert one.low is not None
     assert one.high is not None
     assert one.low < one.value < one.high
-    theirs = stats.permutation_test((change,), np.sum, permutation_type="samples", n_resamples=20_000, rng=1)
+    theirs = scipy.stats.permutation_test((change,), np.sum, permutation_type="samples", n_resamples=20_000, rng=1)
     assert one.p == pytest.approx(theirs.pvalue, abs=0.01)
     assert one.p_corrected == one.p
     assert one.verdict == "worse"

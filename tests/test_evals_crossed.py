@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy import stats
-from statsmodels.formula.api import ols
-from statsmodels.stats.anova import anova_lm
+import scipy
 
 from agent_sft.evals.crossed import (
     crossed,
@@ -38,6 +35,10 @@ def table(seed: int, seeds: int, tasks: int, *, of_seeds: float, of_tasks: float
 
 @pytest.mark.parametrize("spreads", [(0.2, 0.2), (0.0, 0.3), (0.3, 0.0), (0.0, 0.0)])
 def test_the_parts_are_those_of_an_analysis_of_variance(spreads: tuple[float, float]) -> None:
+    import pandas as pd
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
     results = table(3, 4, 12, of_seeds=spreads[0], of_tasks=spreads[1])
     frame = pd.DataFrame({"y": results.ravel(), "s": np.repeat(np.arange(4), 12), "t": np.tile(np.arange(12), 4)})
     squares = anova_lm(ols("y ~ C(s) + C(t)", frame).fit())["mean_sq"]
@@ -74,7 +75,7 @@ def test_seeds_that_do_not_matter_leave_the_interval_of_the_tasks() -> None:
 def test_seeds_that_do_not_matter_leave_the_paired_t_test_of_the_tasks() -> None:
     before, after = np.random.default_rng(2).integers(0, 5, (2, 40)) / 4
     found = crossed(np.stack([np.tile(before, (3, 1)), np.tile(after, (3, 1))]), [-1.0, 1.0])
-    theirs = stats.ttest_rel(after, before)
+    theirs = scipy.stats.ttest_rel(after, before)
     assert crossed_p(found) == pytest.approx(theirs.pvalue, abs=EXACT)
     assert crossed_interval(found) == pytest.approx(tuple(theirs.confidence_interval()), abs=EXACT)
 
@@ -83,7 +84,7 @@ def test_tasks_that_do_not_matter_leave_welchs_t_test_of_the_seeds() -> None:
     before, after = np.array([0.1, 0.25, 0.3, 0.05]), np.array([0.5, 0.9, 0.2, 0.4])
     results = np.stack([np.tile(seeds[:, None], (1, 20)) for seeds in (before, after)])
     found = crossed(results, [-1.0, 1.0])
-    theirs = stats.ttest_ind(after, before, equal_var=False)
+    theirs = scipy.stats.ttest_ind(after, before, equal_var=False)
     assert found.degrees == pytest.approx(theirs.df, abs=EXACT)
     assert crossed_p(found) == pytest.approx(theirs.pvalue, abs=EXACT)
     assert crossed_interval(found) == pytest.approx(tuple(theirs.confidence_interval()), abs=EXACT)

@@ -6,12 +6,9 @@ from math import comb
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
-from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
-from statsmodels.stats.weightstats import DescrStatsW
 
 from agent_sft.evals.intervals import (
     Interval,
@@ -30,7 +27,7 @@ DRAWS = 10_000
 
 def level_of_t(tasks: int) -> float:
     """The level at which a normal quantile equals the t quantile of so many tasks."""
-    return float(2 * stats.norm.sf(stats.t.ppf(0.975, tasks - 1)))
+    return float(2 * scipy.stats.norm.sf(scipy.stats.t.ppf(0.975, tasks - 1)))
 
 
 def xs(generator: np.random.Generator, tasks: int, trials: int, mean: float, spread: float, k: int) -> np.ndarray:
@@ -42,7 +39,9 @@ def xs(generator: np.random.Generator, tasks: int, trials: int, mean: float, spr
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 29), (15, 148), (81, 263), (56, 56), (30, 60)])
 def test_wilson_is_that_of_statsmodels(successes: int, trials: int) -> None:
-    ours = wilson(successes / trials, trials, float(stats.norm.ppf(0.975)))
+    from statsmodels.stats.proportion import proportion_confint
+
+    ours = wilson(successes / trials, trials, float(scipy.stats.norm.ppf(0.975)))
     theirs = proportion_confint(successes, trials, method="wilson")
     assert ours == pytest.approx(theirs, abs=EXACT)
 
@@ -53,13 +52,16 @@ def test_wilson_is_that_of_statsmodels(successes: int, trials: int) -> None:
 )
 def test_wilson_gives_the_published_examples(successes: int, trials: int, low: float, high: float) -> None:
     """Newcombe 1998, Statistics in Medicine 17:857-872, table I, method 3."""
-    ours = wilson(successes / trials, trials, float(stats.norm.ppf(0.975)))
+    ours = wilson(successes / trials, trials, float(scipy.stats.norm.ppf(0.975)))
     assert [round(end, 4) for end in ours] == [low, high]
 
 
 @pytest.mark.parametrize("trials", [2, 4])
 def test_the_spread_is_that_of_a_regression_clustered_by_task(trials: int) -> None:
     """The variance behind the interval is statsmodels' cluster-robust one of all single trials."""
+    from statsmodels.regression.linear_model import OLS
+    from statsmodels.stats.proportion import proportion_confint
+
     generator = np.random.default_rng(4)
     tasks = 40
     chances = generator.beta(1, 1, tasks)
@@ -74,6 +76,9 @@ def test_the_spread_is_that_of_a_regression_clustered_by_task(trials: int) -> No
 
 
 def test_a_ratio_has_the_spread_of_a_regression_clustered_by_task() -> None:
+    from statsmodels.regression.linear_model import OLS
+    from statsmodels.stats.proportion import proportion_confint
+
     generator = np.random.default_rng(5)
     calls = generator.integers(1, 9, 30)
     valid = generator.binomial(calls, generator.beta(8, 1, 30))
@@ -91,12 +96,16 @@ def test_a_ratio_has_the_spread_of_a_regression_clustered_by_task() -> None:
 
 
 def test_a_mean_of_numbers_is_that_of_statsmodels() -> None:
+    from statsmodels.stats.weightstats import DescrStatsW
+
     values = np.random.default_rng(6).gamma(2, 3, 25)
     assert mean_interval(values) == pytest.approx(DescrStatsW(values).tconfint_mean(), abs=EXACT)
 
 
 def test_a_difference_of_uncorrelated_variants_is_newcombes() -> None:
     """Four kinds of tasks in equal numbers per margin: no correlation, so it is Newcombe's unpaired method 10."""
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
     rows = [(1, 1)] * 6 + [(1, 0)] * 9 + [(0, 1)] * 4 + [(0, 0)] * 6
     table = np.array(rows, dtype=float)
     size = len(rows) - 1  # sd^2 has T - 1

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from agent_sft.evals import permutation
 from agent_sft.evals.permutation import permutation_p
@@ -42,7 +42,7 @@ quarters = st.integers(0, 4).map(lambda count: Fraction(count, 4))
 @given(st.lists(st.tuples(quarters, quarters), min_size=2, max_size=9))
 def test_the_sign_flip_test_is_scipys(results: list[tuple[Fraction, Fraction]]) -> None:
     differences = np.array([float(after - before) for before, after in results])
-    theirs = stats.permutation_test(
+    theirs = scipy.stats.permutation_test(
         (differences,),
         lambda values, axis: values.sum(axis=axis),
         permutation_type="samples",
@@ -63,7 +63,7 @@ def test_a_trend_is_scipys_permutation_within_tasks(results: list[tuple[Fraction
         sums = [float(w) * sample.sum(axis=axis) for w, sample in zip(weights, samples, strict=True)]
         return np.abs(np.sum(sums, axis=0))
 
-    theirs = stats.permutation_test(
+    theirs = scipy.stats.permutation_test(
         columns, statistic, permutation_type="samples", n_resamples=np.inf, alternative="greater", vectorized=True
     )
     assert permutation_p(results, weights) == pytest.approx(theirs.pvalue, abs=EXACT)
@@ -72,7 +72,7 @@ def test_a_trend_is_scipys_permutation_within_tasks(results: list[tuple[Fraction
 def test_hundreds_of_tasks_are_still_exact() -> None:
     """With one trial a task it is McNemar's exact test: the discordant tasks are coins."""
     rows = [(Fraction(0), Fraction(1))] * 60 + [(Fraction(1), Fraction(0))] * 35 + [(Fraction(1), Fraction(1))] * 300
-    assert permutation_p(rows, FLIP) == pytest.approx(stats.binomtest(60, 95).pvalue, abs=EXACT)
+    assert permutation_p(rows, FLIP) == pytest.approx(scipy.stats.binomtest(60, 95).pvalue, abs=EXACT)
 
 
 def test_variants_that_agree_everywhere_give_no_reason_to_tell_them_apart() -> None:

@@ -17,6 +17,7 @@ from agent_sft.engines.environments import call_inside, engine_versions
 from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS, INSIDE, load_facts
 from agent_sft.engines.llamafactory.fast import FastMachine, Switch, fast_settings, read_fast_file, with_switches
 from agent_sft.engines.llamafactory.fast_machine import count_tokens, look_at_machine
+from agent_sft.engines.llamafactory.launch import SHARED
 from agent_sft.engines.llamafactory.packing import choose_packing, packed_rows
 from agent_sft.engines.llamafactory.tiny import make_tiny_model
 from agent_sft.errors import UserError
@@ -270,7 +271,9 @@ print(sum(len(greedy_knapsack(lengths[i:i + 1000], capacity)) for i in range(0, 
 def test_llamafactory_packs_into_as_many_rows_as_predicted(train_python: Path) -> None:
     lengths = [random.Random(row).randint(100, 4000) for row in range(2500)]
     order = json.dumps([lengths, 4095])
-    done = subprocess.run([train_python, "-c", PACK], input=order, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        SHARED.forked([str(train_python), "-c", PACK]), input=order, capture_output=True, text=True, check=True
+    )
     assert int(done.stdout.split()[-1]) == packed_rows(lengths, 4095)
 
 

@@ -12,7 +12,9 @@ from unittest import mock
 import psutil
 import pytest
 
-from agent_sft.engines.llamafactory.launch import FORK_SERVER, forked
+from agent_sft.engines.forks.sharing import FORKS
+from agent_sft.engines.llamafactory.launch import SHARED
+from agent_sft.sweep.forking import ENGINES
 from tests.forks import started
 from tests.serving import all_gone, family_of
 
@@ -42,15 +44,16 @@ def program(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> Iterator[Path]:
     """The socket of a server of this file's own."""
-    with started(tmp_path_factory.mktemp("server" * 20)) as place:
+    (engine,) = (one for one in ENGINES if one.shared == SHARED)
+    with started(engine, tmp_path_factory.mktemp("server" * 20)) as place:
         while not place.exists():
             time.sleep(0.01)
         yield place
 
 
 def command(python: Path, program: Path, place: Path, *words: str) -> list[str]:
-    with mock.patch.dict(os.environ, {FORK_SERVER: str(place)}):
-        return forked([str(python), str(program), *words])
+    with mock.patch.dict(os.environ, {FORKS: str(place.parent)}):
+        return SHARED.forked([str(python), str(program), *words])
 
 
 def said(python: Path, program: Path, place: Path, **changes: str) -> str:
@@ -68,8 +71,8 @@ def said(python: Path, program: Path, place: Path, **changes: str) -> str:
 
 
 def test_without_a_server_a_command_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(FORK_SERVER, raising=False)
-    assert forked(["python", "train.py", "a"]) == ["python", "train.py", "a"]
+    monkeypatch.delenv(FORKS, raising=False)
+    assert SHARED.forked(["python", "train.py", "a"]) == ["python", "train.py", "a"]
 
 
 @pytest.mark.slow
@@ -80,7 +83,7 @@ def test_a_program_is_forked_where_importing_would_have_been_the_same(
     assert said(train_python, program, server, AGENT_SFT_WORD="x") == f"True {rest} x 1"
     assert said(train_python, program, server, OMP_NUM_THREADS="2") == f"True {rest} None 2", "torch is told"
     assert said(train_python, program, server, HF_HOME="elsewhere") == f"False {rest} None"
-    assert said(train_python, program, server.with_name("none")) == f"False {rest} None"
+    assert said(train_python, program, program) == f"False {rest} None"
 
 
 def waiting(program: Path, place: Path, python: Path) -> tuple[subprocess.Popen[bytes], list[psutil.Process]]:

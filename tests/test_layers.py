@@ -43,7 +43,8 @@ INSIDE = {
     "deepspeed": {"deepspeed", "pydantic", "torch"},
     "inspect": {"inspect_ai"},
     "ray": {"ray"},
-    "vllm": {"vllm", "huggingface_hub"},
+    "vllm": {"torch", "vllm", "huggingface_hub"},
+    "forks": set(),
 }
 """What programs that run inside an engine's environment may import, beside the standard library and each other."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from agent_sft.engines.environments import engine_python
+from agent_sft.engines.environments import call_inside, engine_python
+from agent_sft.engines.inspect.tasks import SHARED
 from tests.conftest import ROOT, RunCli
 
 FOLDER = ROOT / "examples" / "mini_telecom"
@@ -26,16 +26,8 @@ pytestmark = pytest.mark.slow
 
 def played(logs: Path, agents: tuple[str, ...], **arguments: Any) -> dict[str, Any]:
     order = {"folder": str(FOLDER), "agents": agents, "logs": str(logs), "arguments": arguments}
-    done = subprocess.run(
-        [engine_python("eval"), ROOT / "tests" / "inside" / "telecom_agents.py"],
-        input=json.dumps(order),
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result: dict[str, Any] = json.loads(done.stdout)
+    program = ROOT / "tests" / "inside" / "telecom_agents.py"
+    result: dict[str, Any] = call_inside(engine_python("eval"), program, payload=order, started=SHARED.forked)
     return result
 
 

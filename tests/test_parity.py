@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from agent_sft.engines.llamafactory.facts import INSIDE
 from agent_sft.engines.llamafactory.parity import Parity, sample_rows
 from agent_sft.engines.llamafactory.parity_causes import CAUSES
+from tests.support import run_inside
 
 TEMPLATES = Path(__file__).parent / "chat_templates"
 TOOL = {"name": "get_plan", "description": "Reads a plan.", "parameters": {"type": "object", "properties": {}}}
@@ -258,7 +257,7 @@ CASES: dict[str, tuple[tuple[Any, ...], str, dict[str, Any], dict[str, Any], str
 
 
 @pytest.fixture(scope="module")
-def found(train_python: Path) -> dict[str, Parity]:
+def found(train_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parity]:
     """What is found in each case; the engine is started once for all."""
     cases = []
     for (special, bos, eos), chat_template, settings, given, _ in CASES.values():
@@ -274,16 +273,9 @@ def found(train_python: Path) -> dict[str, Parity]:
                 "eos": eos,
             }
         )
-    done = subprocess.run(
-        [train_python, "-P", Path(__file__).parent / "inside" / "parity_cases.py"],
-        input=json.dumps({"program": str(INSIDE / "parity.py"), "cases": cases}),
-        env={**os.environ, "TOKENIZERS_PARALLELISM": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {name: Parity.of(answer) for name, answer in zip(CASES, json.loads(done.stdout), strict=True)}
+    question = {"program": str(INSIDE / "parity.py"), "cases": cases}
+    answers = run_inside(train_python, "parity_cases.py", question, tmp_path_factory.mktemp("scratch"))
+    return {name: Parity.of(answer) for name, answer in zip(CASES, answers, strict=True)}
 
 
 @pytest.mark.slow

@@ -15,8 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from agent_sft.engines.forks.sharing import FORKS
 from agent_sft.stages.serving import free_port
 from tests.conftest import RunCli
+from tests.forks import unforked
 from tests.serving import all_gone, command_of, family_of, port_is_free
 
 pytestmark = pytest.mark.slow
@@ -25,12 +27,15 @@ NAME = "calls"
 
 
 class Desk:
-    """A terminal with a run to serve, always at the same port and name. Names are as awkward as they get."""
+    """A terminal with a run to serve, always at the same port and name. Names are as awkward as they get.
+
+    Its servers are started, not forked, so that there is a while in which they load, and one in which they end.
+    """
 
     def __init__(self, run: Path, folder: Path, run_cli: RunCli) -> None:
         self.run = run
         self.state = folder / "st\"a'te $HOME"
-        self.env = {**os.environ, "XDG_STATE_HOME": str(self.state)}
+        self.env = {**unforked(), "XDG_STATE_HOME": str(self.state)}
         self.port = free_port(None)
         self._cli = run_cli
 
@@ -39,7 +44,7 @@ class Desk:
         return self.state / "agent-sft" / "servers" / NAME
 
     def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self._cli("serve", *words, env={"XDG_STATE_HOME": str(self.state)})
+        return self._cli("serve", *words, env={"XDG_STATE_HOME": str(self.state), FORKS: ""})
 
     def start(self) -> subprocess.Popen[str]:
         """Serve in the foreground."""

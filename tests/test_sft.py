@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent_sft.engines.llamafactory.launch import FORK_SERVER
+from agent_sft.engines.forks.sharing import FORKS
 from agent_sft.errors import UserError
 from agent_sft.runs.directory import RunDirectory
 from agent_sft.stages.sft import removed_if_refused
@@ -123,7 +123,7 @@ def test_fresh_sets_an_earlier_result_aside_and_starts_over(trained: tuple[Path,
     folder, _ = trained
     shutil.copytree(folder / "out put", folder / "fresh")
     options = ("sft", "my data.json", *QUICK, "--epochs", "1", "--fresh", "--output-dir", "fresh")
-    done = run_cli(*options, cwd=folder, env={FORK_SERVER: ""})
+    done = run_cli(*options, cwd=folder, env={FORKS: ""})
     assert done.returncode == 0, done.stderr
     assert "--fresh; set aside in fresh/set-aside/1" in done.stderr
     before = folder / "fresh" / "set-aside" / "1"

@@ -190,7 +190,7 @@ def test_a_scorer_that_is_killed_leaves_nothing(
     warm = Order(what="warm", evaluation=asked(models["base"], task, tmp_path / "out").model_dump(mode="json"))
     write_line(folder / QUEUE, warm)
     deadline = time.monotonic() + 200
-    while not any("vllm" in command_of(one) for one in family_of(os.getpid())):
+    while not any("agent_sft_server.py" in command_of(one) for one in family_of(os.getpid())):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     family = family_of(os.getpid())

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from agent_sft.config.tiny import TinyModel
+from agent_sft.engines.llamafactory.launch import SHARED
 from agent_sft.engines.llamafactory.tiny import make_tiny_model
 from agent_sft.errors import WorkFailed
 
@@ -205,14 +206,8 @@ def test_identifiers_and_what_all_prompts_share_can_be_one_token_each(
 def test_what_a_server_renders_is_what_llamafactory_trains_on(tiny: Path, train_python: Path, tmp_path: Path) -> None:
     (tmp_path / "encode.py").write_text(ENCODE_BOTH_WAYS)
     (tmp_path / "cases.json").write_text(json.dumps([case[1:] for case in CASES]))
-    command: list[str | Path] = [
-        train_python,
-        tmp_path / "encode.py",
-        tiny,
-        tmp_path / "cases.json",
-        tmp_path / "answers.json",
-    ]
-    subprocess.run(command, check=True)
+    files = (tmp_path / "encode.py", tiny, tmp_path / "cases.json", tmp_path / "answers.json")
+    subprocess.run(SHARED.forked([str(train_python), *map(str, files)]), check=True)
     result = json.loads((tmp_path / "answers.json").read_text())
     for (name, *_), answer in zip(CASES, result["answers"], strict=True):
         assert answer["served"] == answer["trained"], f"{name}:\n{answer['text']}"

@@ -11,6 +11,7 @@ import pytest
 from agent_sft.data.transforms.remove_think import strip_reasoning
 from agent_sft.data.transforms.system_prompt import render_tools
 from agent_sft.engines.environments import call_inside
+from agent_sft.engines.llamafactory.launch import SHARED
 from agent_sft.errors import UserError
 from tests.rows import changed, chat, hermes_call, outcomes, reason, result, said, user
 
@@ -307,7 +308,7 @@ def test_tools_in_the_text_are_what_llamafactory_renders(train_python: Path, tmp
         "shown = ToolFormatter(tool_format='qwen').apply(content=json.dumps(json.load(sys.stdin)))\n"
         "print(json.dumps(shown), file=sys.__stdout__)\n"
     )
-    (shown,) = call_inside(train_python, program, payload=[ORDER])
+    (shown,) = call_inside(train_python, program, payload=[ORDER], started=SHARED.forked)
     assert shown == f"\n\n{render_tools([ORDER])}"
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from agent_sft.engines.environments import call_inside, engine_versions
+from agent_sft.engines.llamafactory.launch import SHARED as LLAMAFACTORY
 from agent_sft.engines.vllm.facts import DISTRIBUTIONS, OURS, Facts, load_facts, with_underscores
 from agent_sft.engines.vllm.flags import RANKS, lora_flags
+from agent_sft.engines.vllm.launch import SHARED as VLLM
+from agent_sft.engines.vllm.launch import serving_environment
 from agent_sft.engines.vllm.parsers import MARKS
 from agent_sft.errors import UserError
 from tests.serving import TOOL
@@ -51,8 +56,9 @@ def test_calls_are_read_as_models_are_trained_to_write_them(
 ) -> None:
     inside = Path(__file__).parent / "inside"
     order = {"templates": list(PARSERS), "name": "get_plan", "arguments": {"line": "L1"}}
-    written = call_inside(train_python, inside / "write_calls.py", payload=order)
+    written = call_inside(train_python, inside / "write_calls.py", payload=order, started=LLAMAFACTORY.forked)
     texts = {PARSERS[template]: text for template, text in written.items()}
     payload = {"tokenizer": str(full_run), "tools": [TOOL], "texts": texts}
-    read = call_inside(serve_python, inside / "read_calls.py", payload=payload)
+    with mock.patch.dict(os.environ, serving_environment("", local=True, on_gpu=False)):
+        read = call_inside(serve_python, inside / "read_calls.py", payload=payload, started=VLLM.forked)
     assert read == {parser: [["get_plan", {"line": "L1"}]] for parser in texts}

@@ -99,7 +99,7 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PYTHONDONTWRITEBYTECODE", "WORLD_SIZE"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("PYTHONPATH", "/theirs")
-    made = serving_environment(model(), "secret", on_gpu=True)
+    made = serving_environment("secret", local=True, on_gpu=True)
     assert not {"PYTHONDONTWRITEBYTECODE", "WORLD_SIZE", "VLLM_CPU_OMP_THREADS_BIND"} & set(made)
     assert made["VLLM_API_KEY"] == "secret"
     assert made["PYTHONPATH"].endswith(":/theirs")
@@ -111,12 +111,12 @@ def test_few_processors_are_shared_and_one_is_left_to_the_others(
     for name in ("VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
-    made = serving_environment(model(), "secret", on_gpu=False)
+    made = serving_environment("secret", local=True, on_gpu=False)
     assert (made["VLLM_CPU_OMP_THREADS_BIND"], made["OMP_NUM_THREADS"]) == ("nobind", "3")
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert serving_environment(model(), "secret", on_gpu=False)["OMP_NUM_THREADS"] == "2"
+    assert serving_environment("secret", local=True, on_gpu=False)["OMP_NUM_THREADS"] == "2"
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0-3")
-    assert serving_environment(model(), "secret", on_gpu=False)["VLLM_CPU_OMP_THREADS_BIND"] == "0-3"
+    assert serving_environment("secret", local=True, on_gpu=False)["VLLM_CPU_OMP_THREADS_BIND"] == "0-3"
 
 
 def test_memory_for_keys_and_values_is_for_some_conversations_of_full_length() -> None:

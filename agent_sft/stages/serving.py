@@ -19,7 +19,7 @@ from agent_sft.engines.llamafactory.launch import shown_environment
 from agent_sft.engines.served import ServedModel
 from agent_sft.engines.vllm import failures as vllm_failures
 from agent_sft.engines.vllm.flags import command_line
-from agent_sft.engines.vllm.launch import CAPABILITY, serving_environment
+from agent_sft.engines.vllm.launch import CAPABILITY, SHARED, serving_environment
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import write_atomic, write_json
 from agent_sft.runs.devices import Gpu, free_memory, gpu_variables, wait_for_memory
@@ -65,7 +65,8 @@ class Server:
         self._memory = free_memory(plan.gpus)
         command, environment = launch(plan, port, key, place)
         self.log.unlink(missing_ok=True)
-        self._child = Child(command, log=self.log, env=environment, hold=hold)
+        forks = plan.backend == "vllm" and not plan.gpus
+        self._child = Child(SHARED.forked(command) if forks else command, log=self.log, env=environment, hold=hold)
 
     @property
     def model(self) -> ServedModel:
@@ -304,7 +305,7 @@ def _environment(plan: ServePlan, port: int | str, key: str) -> dict[str, str]:
     if plan.backend == "llamafactory":
         environment = api_server.server_environment(key, port, plan.name)
     else:
-        environment = serving_environment(plan.base, key, on_gpu=bool(plan.gpus))
+        environment = serving_environment(key, local=plan.base.local, on_gpu=bool(plan.gpus))
     chosen = gpu_variables([gpu.index for gpu in plan.gpus]) if plan.request.gpus is not None else {}
     return {**environment, **chosen}
 

@@ -14,7 +14,7 @@ from agent_sft.engines.deepspeed.extensions import held_extensions
 from agent_sft.engines.llamafactory.arguments import fingerprinted
 from agent_sft.engines.llamafactory.checkpoints import find_checkpoints, weights_fault
 from agent_sft.engines.llamafactory.failures import remedy
-from agent_sft.engines.llamafactory.launch import forked, training_command, training_environment
+from agent_sft.engines.llamafactory.launch import SHARED, training_command, training_environment
 from agent_sft.engines.llamafactory.paths import plainly_named
 from agent_sft.engines.llamafactory.results import TrainerLog, trainer_files
 from agent_sft.errors import UserError, WorkFailed
@@ -282,7 +282,7 @@ def _run_trainer(
 def _started(plan: TrainingPlan, command: list[str]) -> list[str]:
     """Return the command as it is started: forked from a process that has the engine imported, where it can be."""
     alone = plan.launch.world_size == 1 and plan.deepspeed is None and not plan.gpus
-    return forked(command) if alone and plan.arguments.get("report_to") == "none" else command
+    return SHARED.forked(command) if alone and plan.arguments.get("report_to") == "none" else command
 
 
 @contextmanager

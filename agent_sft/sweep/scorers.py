@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,9 @@ from agent_sft.sweep.slots import Share
 class Scorer:
     """A running scorer and what it was last asked for."""
 
-    def __init__(self, server: str, folder: Path, share: Share, executor: Executor) -> None:
+    def __init__(
+        self, server: str, folder: Path, share: Share, executor: Executor, environment: Mapping[str, str]
+    ) -> None:
         """Start it; it serves nothing yet.
 
         Args:
@@ -27,6 +30,7 @@ class Scorer:
             folder: for its orders, its answers and its logs.
             share: of the machine, which it holds until it has ended.
             executor: where it runs.
+            environment: variables beside those of this process.
 
         Raises:
             OSError: it cannot be started.
@@ -43,7 +47,7 @@ class Scorer:
         self._answers = LineFollower(folder / OUTCOMES)
         self.log = folder / "scorer.log"
         command = [sys.executable, "-P", "-m", "agent_sft.sweep.scoring", str(folder)]
-        self.handle: Handle = executor.submit(f"serve/{server}", command, share, {}, self.log)
+        self.handle: Handle = executor.submit(f"serve/{server}", command, share, environment, self.log)
 
     @property
     def idle(self) -> bool:

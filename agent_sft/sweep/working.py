@@ -174,7 +174,7 @@ class Working:
         if job.evaluation is not None and (other := self._other_evaluation(job.evaluation)) is not None:
             self._say(f"{job.id}: set aside what {job.evaluation.out} held: {other}")
         log = self._begin(job, share)
-        environment = {**job.environment, **self._forking.variables(job, share)}
+        environment = {**job.environment, **self._forking.variables([job], share)}
         try:
             handle = self._executor.submit(job.id, runnable(job.command), share, environment, log)
         except OSError as error:
@@ -238,8 +238,10 @@ class Working:
         used = {scorer.folder for scorer in self._scorers}
         names = (server if number == 1 else f"{server}-{number}" for number in range(1, len(used) + 2))
         folder = next(place for name in names if (place := self._standing.plan.out / "servers" / name) not in used)
+        mine = [one for one in self._standing.plan.jobs if one.server == server]
+        environment = self._forking.variables(mine, share)
         try:
-            scorer = Scorer(server, folder, share, self._executor)
+            scorer = Scorer(server, folder, share, self._executor, environment)
         except OSError as error:
             self.pool.give_back(share)
             self._judge.failed(job, f"its server cannot be started: {error.strerror} ({error.filename})")

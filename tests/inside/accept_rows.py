@@ -13,6 +13,7 @@ With {"folder": F, "name": N, "template": T} the dataset N that F declares is lo
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,10 +100,12 @@ def describe_templates() -> dict[str, Any]:
 
 def load_folder(folder: str, name: str, template_name: str) -> dict[str, Any]:
     """Return how many examples a training gets from a dataset, and what is declared of it."""
+    from datasets import config
     from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
     from llamafactory.data.parser import get_dataset_list
     from llamafactory.hparams import DataArguments, ModelArguments, TrainingArguments
 
+    config.HF_DATASETS_CACHE = Path(os.environ["AGENT_SFT_SCRATCH"])
     [attr] = get_dataset_list([name], folder)
     data_args = DataArguments(template=template_name, dataset=name, dataset_dir=folder, cutoff_len=12000)
     training_args = TrainingArguments(output_dir=str(Path(folder, "out")), use_cpu=True, report_to="none")
@@ -116,17 +119,16 @@ def load_folder(folder: str, name: str, template_name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Answer one question."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "0"
     question = json.load(sys.stdin)
     answer: Any
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # the engine prints examples
     if "folder" in question:
         answer = load_folder(question["folder"], question["name"], question["template"])
     elif "registry" in question:
         answer = describe_templates()
     else:
         answer = [judge_rows(rows, template) for template, rows in question["batches"]]
-    json.dump(answer, answers)
+    print(json.dumps(answer), file=sys.__stdout__)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import copy
 import io
 import json
 import logging
+import os
 import re
 import runpy
 import sys
@@ -95,9 +96,11 @@ def trained(settings: dict[str, Any]) -> dict[str, int]:
 
 def main() -> None:
     """Do all jobs."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # the engine prints
     jobs = json.load(sys.stdin)
+    from datasets import config
     from llamafactory.data.template import TEMPLATES
+
+    config.HF_DATASETS_CACHE = Path(os.environ["AGENT_SFT_SCRATCH"])
 
     results: list[Any] = []
     for job in jobs:
@@ -109,7 +112,7 @@ def main() -> None:
         else:
             results.append(ran(Path(job["program"]), job["order"]))
         TEMPLATES.update(before)
-    json.dump(results, answers, default=list)
+    print(json.dumps(results, default=list), file=sys.__stdout__)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import runpy
 import sys
 from typing import Any
@@ -38,8 +39,8 @@ def byte_tokenizer(case: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Answer every case."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # the engine prints
     question = json.load(sys.stdin)
+    os.environ["TOKENIZERS_PARALLELISM"] = "0"
     from llamafactory.data import template as templates
     from llamafactory.hparams import DataArguments
 
@@ -52,7 +53,7 @@ def main() -> None:
         template = templates.get_template_and_fix_tokenizer(tokenizer, DataArguments(**case["settings"]))
         found.append(compare(tokenizer, template, case["settings"], case["rows"]))
         templates.TEMPLATES[name] = kept
-    json.dump(found, answers)
+    print(json.dumps(found), file=sys.__stdout__)
 
 
 if __name__ == "__main__":

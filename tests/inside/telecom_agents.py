@@ -120,6 +120,8 @@ for name in order["agents"]:
         task_args=order["arguments"],
         log_dir=order["logs"],
         display="none",
+        log_realtime=False,  # a database of every event beside the log
+        ctl_server=False,
     )
     assert log.status == "success", log.error.message
     agents[name] = [told(sample) for sample in log.samples]

@@ -9,10 +9,12 @@ from typing import Any
 
 from agent_sft.engines.cache import cached
 from agent_sft.engines.environments import call_inside, engine_versions
+from agent_sft.engines.forks.sharing import Shared
 from agent_sft.errors import UserError, nearest
 from agent_sft.files import digest_file, digest_value
 
 INSIDE = Path(__file__).with_name("inside")
+SHARED = Shared("eval", INSIDE / "imported.py", ("AGENT_API_KEY", "CUSTOMER_API_KEY", "INSPECT_DISPLAY", "VLLM_"))
 DISTRIBUTIONS = ("inspect-ai", "inspect-evals", "openai")
 DESCRIBE_SECONDS = 600.0
 MAX_SOURCES = 500
@@ -88,7 +90,7 @@ def _described(python: Path, program: Path, asked: dict[str, Any], task: str) ->
     file = task_file(task)
     if file is not None and not file.is_file():
         raise UserError("no such file", where=str(file))
-    found = call_inside(python, program, payload=asked, timeout=DESCRIBE_SECONDS)
+    found = call_inside(python, program, payload=asked, timeout=DESCRIBE_SECONDS, started=SHARED.forked)
     if "unknown" in found:
         names = found["unknown"]
         hint = nearest(task, names) or f"there are {len(names)}, such as {', '.join(names[:3])}"

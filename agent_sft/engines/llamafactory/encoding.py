@@ -13,7 +13,7 @@ import orjson
 
 from agent_sft.engines.environments import call_inside
 from agent_sft.engines.llamafactory.facts import INSIDE
-from agent_sft.engines.llamafactory.launch import forked
+from agent_sft.engines.llamafactory.launch import SHARED
 from agent_sft.engines.llamafactory.tokenizer_record import record_path
 from agent_sft.errors import WorkFailed
 
@@ -148,7 +148,7 @@ def encoded_rows(
     what = "pieces" if pieces else "tokens"
     with tempfile.TemporaryDirectory(prefix="agent-sft-") as scratch:
         order = _order(folder, dataset, settings, what, rows, Path(scratch))
-        facts = call_inside(python, ENCODE, payload=order, started=forked)
+        facts = call_inside(python, ENCODE, payload=order, started=SHARED.forked)
         with Path(order["output"]).open("rb") as lines:
             yield EncodingFacts(**facts, started=True), (_encoded(orjson.loads(line)) for line in lines)
 
@@ -178,7 +178,7 @@ def counted_turns(
         light = order | {"record": str(record), "cutoff": example_limit(settings)}
         facts = None if record is None else _counted_lightly(python, light)
         started = facts is None
-        facts = facts or call_inside(python, ENCODE, payload=order, started=forked)
+        facts = facts or call_inside(python, ENCODE, payload=order, started=SHARED.forked)
         with Path(order["output"]).open("rb") as lines:
             known = EncodingFacts(**facts, started=started)
             prompts = bool(settings.get("train_on_prompt"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent_sft.engines.environments import call_inside
 from agent_sft.engines.llamafactory.facts import INSIDE
-from agent_sft.engines.llamafactory.launch import forked
+from agent_sft.engines.llamafactory.launch import SHARED
 from agent_sft.engines.llamafactory.shape import FETCH, FETCH_SECONDS, local_folder
 from agent_sft.engines.llamafactory.weighing import FastMachine
 from agent_sft.errors import WorkFailed
@@ -69,7 +69,7 @@ def count_tokens(python: Path, arguments: dict[str, Any]) -> list[int]:
     Raises:
         WorkFailed: the data, the model's tokenizer or a setting cannot be used.
     """
-    lengths: list[int] = call_inside(python, INSIDE / "lengths.py", payload=arguments, started=forked)
+    lengths: list[int] = call_inside(python, INSIDE / "lengths.py", payload=arguments, started=SHARED.forked)
     return lengths
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent_sft.engines.forks.sharing import Shared
 from agent_sft.engines.llamafactory.facts import INSIDE
 
 
@@ -60,32 +61,8 @@ def training_command(python: Path, launch: Launch, yaml: Path, attempt: Path, *,
     return [*torchrun, *program]
 
 
-FORK_SERVER = "AGENT_SFT_FORK_SERVER"
-"""Variable with the socket of a process that has LLaMA-Factory imported: see `inside/fork_server.py`."""
-
-
-def fork_server_command(python: Path, place: Path, *unread: str) -> list[str]:
-    """Return the command of a process that forks programs of LLaMA-Factory.
-
-    Args:
-        python: the train environment's.
-        place: the socket at which it is asked.
-        unread: beginnings of variables that no engine reads, beside our own.
-    """
-    return [str(python), str(INSIDE / "fork_server.py"), str(place), "AGENT_SFT_", *unread]
-
-
-def forked(command: Sequence[str]) -> list[str]:
-    """Return the command by which a program of LLaMA-Factory is forked where there is a process for that.
-
-    It does as `command` does, which is a Python and a program with its arguments; it may not report to trackers:
-    what is forked has imported LLaMA-Factory without them.
-    """
-    server = os.environ.get(FORK_SERVER)
-    if not server:
-        return [*command]
-    python, *program = command
-    return [python, "-I", "-S", str(INSIDE / "fork_client.py"), server, *program]
+SHARED = Shared("train", INSIDE / "imported.py", ("VLLM_",))
+"""What may not report to trackers: what is forked has imported LLaMA-Factory without them."""
 
 
 def training_environment(python: Path, launch: Launch, *, gpus: int) -> dict[str, str]:

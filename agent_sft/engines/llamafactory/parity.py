@@ -14,7 +14,7 @@ import orjson
 from agent_sft.engines.environments import call_inside
 from agent_sft.engines.llamafactory.encoding import encoding_settings
 from agent_sft.engines.llamafactory.facts import INSIDE
-from agent_sft.engines.llamafactory.launch import forked
+from agent_sft.engines.llamafactory.launch import SHARED
 from agent_sft.engines.llamafactory.parity_causes import CAUSES, cause_of
 
 SHOWN = 3
@@ -94,7 +94,7 @@ def check_parity(
         WorkFailed: the tokenizer cannot be loaded, or LLaMA-Factory cannot tokenise a row.
     """
     order = {"settings": encoding_settings(settings), "rows": list(rows), "chat_template": chat_template}
-    return Parity.of(call_inside(python, INSIDE / "parity.py", payload=order, timeout=1800, started=forked))
+    return Parity.of(call_inside(python, INSIDE / "parity.py", payload=order, timeout=1800, started=SHARED.forked))
 
 
 def sample_rows(path: Path, count: int, seed: int, most_bytes: int | None = None) -> list[tuple[int, Any]]:

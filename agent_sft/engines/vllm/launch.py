@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from agent_sft.engines.model_files import ModelFiles
+from agent_sft.engines.forks.sharing import Shared
 from agent_sft.engines.vllm.facts import INSIDE
 
 FEW_PROCESSORS = 8
@@ -12,6 +12,8 @@ FEW_PROCESSORS = 8
 WITHOUT_WORKER = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 """The executor that computes within the engine's process."""
 KEY = "VLLM_API_KEY"
+SHARED = Shared("serve", INSIDE / "imported.py", (KEY,))
+"""Without a GPU: importing vLLM looks at it."""
 CAPABILITY = "AGENT_SFT_CAPABILITY"
 """The file of what is put before every conversation, if anything is."""
 GUARD = "agent_sft_guard.Guard"
@@ -26,12 +28,12 @@ def shares_processors() -> bool:
     return bound == "nobind" if bound is not None else len(os.sched_getaffinity(0)) <= FEW_PROCESSORS
 
 
-def serving_environment(base: ModelFiles, key: str, *, on_gpu: bool) -> dict[str, str]:
+def serving_environment(key: str, *, local: bool, on_gpu: bool) -> dict[str, str]:
     """Return the environment variables of a server: ours, with what vLLM needs.
 
     Args:
-        base: the model.
         key: the API key, which stands nowhere else.
+        local: whether the model lies in a folder.
         on_gpu: whether it is served on GPUs.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
@@ -47,7 +49,7 @@ def serving_environment(base: ModelFiles, key: str, *, on_gpu: bool) -> dict[str
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_SERVER_DEV_MODE": "1",
     }
-    if base.local:
+    if local:
         environment.setdefault("HF_HUB_OFFLINE", "1")
     if not on_gpu and shares_processors():
         # vLLM would tie its threads to the same few processors as any other server here.

@@ -18,7 +18,7 @@ from agent_sft.engines.inspect.launch import (
     log_file,
     samples_of,
 )
-from agent_sft.engines.inspect.tasks import InspectTask, describe_task, inspect_versions
+from agent_sft.engines.inspect.tasks import SHARED, InspectTask, describe_task, inspect_versions
 from agent_sft.engines.lines import LineFollower
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed
@@ -90,7 +90,7 @@ class InspectEvaluator(Evaluator):
         user_key = customer.api_key if isinstance(customer, ServedModel) else None
         log = work.attempt / "inspect.log"
         child = Child(
-            command(python, work.attempt),
+            SHARED.forked(command(python, work.attempt)),
             log=log,
             env=environment(run.environment, model.api_key, user_key, python),
             hold=[work.lock],

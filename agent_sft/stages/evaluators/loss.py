@@ -21,7 +21,7 @@ from agent_sft.engines.llamafactory.evaluation import (
 )
 from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS
 from agent_sft.engines.llamafactory.failures import remedy
-from agent_sft.engines.llamafactory.launch import Launch, forked, training_environment
+from agent_sft.engines.llamafactory.launch import SHARED, Launch, training_environment
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.results import Trial
@@ -154,7 +154,7 @@ class LossEvaluator(Evaluator):
         command = evaluating_command(python, yaml.absolute(), work.attempt.absolute())
         gpus = len(visible_gpus())
         child = Child(
-            command if gpus else forked(command),
+            command if gpus else SHARED.forked(command),
             log=log,
             env=training_environment(python, ALONE, gpus=gpus),
             hold=[work.lock],

@@ -1,6 +1,9 @@
-"""Forks programs from one process that has imported LLaMA-Factory, so that each of them begins at once.
+"""Forks programs from one process that has imported an engine, so that each of them begins at once.
 
-Usage: fork_server.py SOCKET PREFIX...
+Usage: fork_server.py SOCKET IMPORTED PREFIX...
+
+IMPORTED is a Python file with `import_engine()`, which imports what is shared, and `begin(environment)`, which does in
+each forked process what importing would have done by that environment.
 
 A client (`fork_client.py`) connects to the socket and sends a program's command line, folder, environment and standard
 streams. It is answered `no` where the program has to be started by itself: its environment differs in something that
@@ -8,14 +11,13 @@ importing may have read. It reads no variables that begin with a PREFIX. Otherwi
 and the client gets its exit status when it has ended. It is killed, with its process group, when its client is gone,
 and when this process is.
 
-LLaMA-Factory is imported when the first client is there. With a GPU it cannot be shared: importing it looks at the
-GPU, which a forked process then cannot use.
+The engine is imported when the first client is there. One that computes cannot be shared where there is a GPU:
+importing it looks at the GPU, which a forked process then cannot use.
 """
 
 import contextlib
 import ctypes
 import gc
-import importlib
 import json
 import os
 import random
@@ -24,10 +26,9 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-from leaving_out import leave_out
 
 PR_SET_PDEATHSIG = 1
 STREAMS = 3
@@ -39,16 +40,8 @@ UNREAD = frozenset(
     }
 )
 """Other variables that importing does not depend on."""
-ENGINE = (
-    "llamafactory.train.tuner",
-    "pyarrow.compute",
-    "torch.distributed",
-    "transformers.models.qwen2.modeling_qwen2",
-)
-"""All that a training imports, where it is of one of the models of Qwen2."""
-KINDS = ("AutoModelForImageTextToText", "AutoModelForSeq2SeqLM", "AutoModelForTextToWaveform")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""What torch can also be told later."""
+"""What `begin` sees to."""
 GIVEN = dict(os.environ)
 """The environment before anything was imported that adds to it."""
 
@@ -56,7 +49,8 @@ GIVEN = dict(os.environ)
 class Server:
     """Listens, forks, and sees to it that nothing outlives its client."""
 
-    def __init__(self, place: str, unread: tuple[str, ...]) -> None:
+    def __init__(self, place: str, import_engine: Callable[[], None], unread: tuple[str, ...]) -> None:
+        self._import_engine = import_engine
         self._unread = unread
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # From its folder: a socket's name has a hundred characters at most.
@@ -78,10 +72,14 @@ class Server:
     def serve(self) -> tuple[dict[str, Any], list[int]]:
         """Serve until this process is ended; return in each forked one, with the order and the streams of its program.
 
-        The first client waits until LLaMA-Factory is imported.
+        The first client waits until the engine is imported.
         """
         select.select([self._listener], [], [])
-        import_engine()
+        # Looking for garbage among what is imported, where there is none, takes a sixth of the time of importing it.
+        gc.disable()
+        self._import_engine()
+        gc.freeze()
+        gc.enable()
         while True:
             watched = {client: pid for pid, client in self._clients.items() if pid not in self._left}
             sources: list[Any] = [self._listener, self._woken, *watched]
@@ -162,19 +160,6 @@ class Server:
             client.close()
 
 
-def import_engine() -> None:
-    """Import what is shared."""
-    leave_out({"report_to": "none"})
-    # Looking for garbage among what is imported, where there is none, takes a sixth of the time of importing it.
-    gc.disable()
-    for name in ENGINE:
-        importlib.import_module(name)
-    for kind in KINDS:  # LLaMA-Factory looks through them for the class of a model, which imports all that are known
-        getattr(sys.modules["transformers"], kind)._model_mapping.keys()
-    gc.freeze()
-    gc.enable()
-
-
 def kill_group(pid: int) -> None:
     """Kill what is left of a process and of its process group."""
     with contextlib.suppress(ProcessLookupError):
@@ -190,11 +175,8 @@ def become_program(server: int) -> None:
         os._exit(128 + signal.SIGKILL)
 
 
-def run(order: dict[str, Any], streams: list[int]) -> None:
+def run(order: dict[str, Any], streams: list[int], begin: Callable[[Mapping[str, str]], None]) -> None:
     """Run the program as its own interpreter would."""
-    import numpy
-    import torch
-
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -202,10 +184,8 @@ def run(order: dict[str, Any], streams: list[int]) -> None:
     added = {name: value for name, value in os.environ.items() if GIVEN.get(name) != value}
     os.environ.clear()
     os.environ.update({**order["environment"], **added})
-    if os.environ.get(THREADS[0]):
-        torch.set_num_threads(int(os.environ[THREADS[0]]))
     random.seed()
-    numpy.random.seed()
+    begin(os.environ)
     sys.argv = order["command"]
     if sys.argv[0] == "-c":
         exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
@@ -217,7 +197,10 @@ def run(order: dict[str, Any], streams: list[int]) -> None:
 def main() -> None:
     """Serve; in each forked process, run a program."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    run(*Server(sys.argv[1], tuple(sys.argv[2:])).serve())
+    place, imported, *unread = sys.argv[1:]
+    sys.path[0] = str(Path(imported).parent)
+    engine = runpy.run_path(imported)
+    run(*Server(place, engine["import_engine"], tuple(unread)).serve(), engine["begin"])
 
 
 if __name__ == "__main__":

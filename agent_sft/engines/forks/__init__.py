@@ -1,0 +1,1 @@
+"""Processes that have an engine imported, from which its programs are forked."""
