@@ -39,7 +39,7 @@ def test_everything_is_done_in_order_and_written_down(sums: Sums) -> None:
     assert set(attempts(record).values()) == {1}
     assert read_record(sums.out).jobs == record.jobs
     assert record.finished is not None
-    assert sums.reports >= 2
+    assert sums.reports >= 1, "how often depends on how long one takes"
     started = {job.id: job.started for job in record.jobs}
     assert started["prepare/0"] <= started["train/a"] <= started["evaluate/a/final/sums"]  # type: ignore[operator]
     assert all((sums.out / str(job.log)).is_file() for job in record.jobs)
