@@ -147,7 +147,7 @@ def kill_and_go_on(command: list[str], log: Path, server: Provider, chance: rand
     before, more = len(server.requests), 0 if number % 4 == 2 else chance.randint(1, 6)
     with log.open("ab") as stream:
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **KEYS}, stdout=stream, stderr=stream)
-    time.sleep(chance.uniform(0.0, 3.0) if more == 0 else 0.0)
+    time.sleep(chance.uniform(0.0, 1.0) if more == 0 else 0.0)
     while len(server.requests) < before + more and process.poll() is None:
         time.sleep(0.01)
     time.sleep(chance.uniform(0.0, 0.3))
@@ -164,7 +164,7 @@ def test_ten_kills_at_random_moments_change_nothing(run_cli: RunCli, tmp_path: P
     out, whole, chance = tmp_path / "out", tmp_path / "whole", random.Random(11)
 
     def slowly(request: Request) -> str:
-        time.sleep(0.15)
+        time.sleep(0.3)
         return adds(request)
 
     with provider(slowly) as server:
