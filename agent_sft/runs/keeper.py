@@ -8,19 +8,24 @@ Standard library only, run as a program: `python -I -S keeper.py COMMAND ...` wi
   of it is killed. A line `term` on the pipe passes SIGTERM on to the command's process group.
 * When the command ends, what it left behind is killed, and the keeper ends with its exit status
   (128 + signal number if a signal ended it).
+
+There is one for each command, so what it imports is little: its start is most of what it costs (hence no
+pathlib and no subprocess).
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # for those who check types alone
+    from collections.abc import Callable
+    from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -31,14 +36,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def descendants(root: int) -> list[int]:
     """Return the process ids of all living processes below `root`, read from /proc."""
     children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if not name.isdigit():
             continue
-        with contextlib.suppress(OSError):
-            # The name in parentheses may hold spaces; the state and the parent's id follow its last one.
-            state, parent = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
-            if state not in "ZX":
-                children.setdefault(int(parent), []).append(int(entry.name))
+        try:
+            with open(f"/proc/{name}/stat", "rb") as stream:  # noqa: PTH123
+                # The name in parentheses may hold spaces; the state and the parent's id follow its last one.
+                state, parent = stream.read().rpartition(b")")[2].split()[:2]
+        except OSError:
+            continue
+        if state not in (b"Z", b"X"):
+            children.setdefault(int(parent), []).append(int(name))
     found, queue = [], [root]
     while queue:
         below = children.get(queue.pop(), [])
@@ -49,32 +57,39 @@ def descendants(root: int) -> list[int]:
 
 def kill_descendants() -> None:
     """Kill all processes below this one and wait until none is left."""
-    while alive := descendants(os.getpid()):
-        for pid in alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        _reap()
-        time.sleep(0.01)
-    _reap()
+    while not _reaped():
+        for pid in descendants(os.getpid()):
+            _signal(os.kill, pid, signal.SIGKILL)
+        if not _reaped():
+            time.sleep(0.01)
 
 
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
+def _reaped() -> bool:
+    """Take note of what has ended below us; return whether nothing is left, orphans included."""
+    try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+    except ChildProcessError:
+        return True
+    return False
 
 
-def _wait_for(child: subprocess.Popen[bytes]) -> int | None:
+def _signal(how: Callable[[int, int], None], pid: int, number: int) -> None:
+    try:  # noqa: SIM105
+        how(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _wait_for(child: int) -> int | None:
     """Return the command's exit status once it has one; reap orphans that came to us meanwhile."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == child.pid:
-                code = os.waitstatus_to_exitcode(status)
-                return code if code >= 0 else 128 - code
-            if pid == 0:
-                return None
-    return None
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)  # the command is below us until we have seen its end
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+        if pid == 0:
+            return None
 
 
 def main(command: list[str]) -> int:
@@ -86,7 +101,9 @@ def main(command: list[str]) -> int:
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_become_command)
+    child = os.fork()
+    if child == 0:
+        _become(command)
     while True:
         ready, _, _ = select.select([0, wake_read], [], [], 5.0)
         if wake_read in ready:
@@ -101,19 +118,26 @@ def main(command: list[str]) -> int:
                 kill_descendants()
                 return 137
             if line.strip() == b"term":
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGTERM)
+                _signal(os.killpg, child, signal.SIGTERM)
 
 
-def _become_command() -> None:
-    """Between fork and exec: own process group, default signals, and death with the keeper.
+def _become(command: list[str]) -> NoReturn:
+    """After the fork: own process group, default signals, death with the keeper, no file of the keeper's; the command.
 
     The session stays the keeper's: by it, all of this is found where the keeper itself was killed.
     """
-    os.setpgid(0, 0)
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_DFL)
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        os.setpgid(0, 0)
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(signum, signal.SIG_DFL)
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # locks are held by the keeper alone
+        os.execvp(command[0], command)  # noqa: S606
+    except OSError as error:
+        os.write(2, f"error: {command[0]} cannot be started: {error.strerror}\n".encode())
+    finally:
+        os._exit(1)
 
 
 if __name__ == "__main__":
