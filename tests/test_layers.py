@@ -43,6 +43,7 @@ INSIDE = {
     "deepspeed": {"deepspeed", "pydantic", "torch"},
     "inspect": {"inspect_ai"},
     "ray": {"ray"},
+    "slurm": {"ray"},
     "vllm": {"torch", "vllm", "huggingface_hub"},
     "forks": set(),
 }

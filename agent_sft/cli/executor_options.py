@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-EXECUTORS = ("local", "ray")
+EXECUTORS = ("local", "ray", "slurm")
 
 EXECUTOR_OPTIONS = (
     click.option(
         "--executor",
         type=click.Choice(EXECUTORS),
-        help="Where stages run: this machine, or a Ray cluster (docs/cluster.md).  [default: local]",
+        help="Where stages run: this machine, a Ray cluster, or a job of Slurm (docs/cluster.md).  [default: local]",
     ),
     click.option(
         "--ray-address",

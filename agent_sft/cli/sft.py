@@ -10,6 +10,7 @@ import click
 
 from agent_sft.cli.sft_options import given_options, sft_options
 from agent_sft.cli.show import TerminalReporter, duration, program, say
+from agent_sft.cli.slurm import EXECUTOR, slurm_of, slurm_options, submit_training
 
 if TYPE_CHECKING:
     from agent_sft.stages.plan import TrainingPlan
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("input", nargs=-1)
 @sft_options
+@EXECUTOR
+@slurm_options
 @click.option("--dry-run", is_flag=True, help="Print what would run, and touch nothing.")
 @click.option("--fresh", is_flag=True, help="Set an earlier result aside and start over.")
 @click.pass_context
@@ -34,7 +37,13 @@ def command(context: click.Context, /, **_options: Any) -> None:
     from agent_sft.stages.plan import build_plan
     from agent_sft.stages.sft import dry_run, run_sft
 
-    config = SFTConfig.from_options(given_options(context))
+    options = given_options(context)
+    slurm, is_array = slurm_of(options)
+    options.pop("executor", None)
+    config = SFTConfig.from_options({**options, "given": tuple(name for name in options["given"] if name in options)})
+    if slurm is not None:
+        submit_training(config, slurm, is_array=is_array)
+        return
     plan = build_plan(config)
     for note in plan.notes:
         say(note)

@@ -11,6 +11,7 @@ import click
 from agent_sft.cli.executor_options import EXECUTOR_NAMES, EXECUTOR_OPTIONS
 from agent_sft.cli.sft_options import FILE, given_options, sft_options
 from agent_sft.cli.show import say
+from agent_sft.cli.slurm import check_left_to_slurm, slurm_of, slurm_options, submit_sweep
 
 if TYPE_CHECKING:
     from agent_sft.sweep.graph import SweepPlan
@@ -81,6 +82,7 @@ def sweep_options(function: Any) -> Any:
 @click.argument("file", type=FILE, required=False)
 @sweep_options
 @sft_options
+@slurm_options
 @click.option("--dry-run", is_flag=True, help="Print all that would run, and why, and touch nothing.")
 @click.pass_context
 def command(context: click.Context, /, file: Path | None, dry_run: bool, **_options: Any) -> None:
@@ -92,8 +94,15 @@ def command(context: click.Context, /, file: Path | None, dry_run: bool, **_opti
     from agent_sft.config.sweep_file import read_sweep, source_of
     from agent_sft.sweep.plan import build_plan
 
-    given, evaluator = _given(given_options(context))
+    options = given_options(context)
+    slurm, is_array = slurm_of(options)
+    given, evaluator = _given(options)
+    if slurm is not None:
+        check_left_to_slurm(given.setdefault("resources", {}))
     plan = build_plan(read_sweep(file, given, evaluator), source=source_of(file))
+    if slurm is not None:
+        submit_sweep(plan, slurm, sys.argv[1:], is_array=is_array, dry_run=dry_run)
+        return
     if dry_run:
         from agent_sft.sweep.dry_run import dry_run as lines
 

@@ -1,0 +1,1 @@
+"""Slurm: the scripts that are submitted to it, and submitting them."""
