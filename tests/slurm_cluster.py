@@ -95,6 +95,16 @@ class SmallSlurm:
         words = self.run("scontrol", "--oneliner", "show", "job", job).split()
         return next(word for word in words if word.startswith("JobState=")).partition("=")[2]
 
+    def starts_now(self, job: str) -> bool:
+        """Let a job that went back into the queue start at once, not in two minutes; return whether it has started.
+
+        That can be too early, while the job's last turn is being cleared away.
+        """
+        update = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
+        subprocess.run(update, env=self.env, capture_output=True, check=False)
+        words = self.run("scontrol", "--oneliner", "show", "job", job).split()
+        return "Restarts=1" in words and self.state(job) in ("RUNNING", "COMPLETED")
+
     def wait_for(self, what: Callable[[], bool], log: Path | None = None) -> None:
         """Wait until something holds.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -39,7 +40,11 @@ if turn == 0:
 
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[SmallSlurm]:
-    with SmallSlurm() as cluster:
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(SmallSlurm())
+        except (OSError, TimeoutError) as error:
+            pytest.skip(f"Slurm cannot be started here; the scripts are compared with recorded ones: {error}")
         yield cluster
 
 
@@ -71,8 +76,7 @@ def test_before_the_time_is_up_it_saves_and_its_next_turn_goes_on(
     slurm.wait_for(lambda: said(log).count('{"turn": 0') == machines, log)
     # What Slurm sends by `--signal=B:USR1@300`.
     slurm.run("scancel", "--signal=USR1", "--batch", job)
-    slurm.wait_for(lambda: slurm.state(job) == "PENDING", log)
-    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # it would wait for two minutes
+    slurm.wait_for(lambda: slurm.starts_now(job) or 'turn": 1' in said(log), log)
     slurm.wait_for(lambda: slurm.state(job) == "COMPLETED", log)
     lines = said(log).splitlines()
     assert lines.count("saved") == machines and lines.count("module loaded") == 2
