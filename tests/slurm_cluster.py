@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue")
-SECONDS = 60.0
+SECONDS = 300.0
+"""Far more than anything takes, a training on a machine that is busy included."""
 CONF = """
 ClusterName=small
 SlurmctldHost={host}(127.0.0.1)

@@ -12,8 +12,8 @@ from agent_sft.engines.slurm import script
 from agent_sft.engines.slurm.script import Job, Task, array, every_machine, on_ray, one_machine
 
 RECORDED = Path(__file__).parent / "recorded" / "slurm"
-FOLDER = Path("/home/me/my runs")
-COMMAND = ["/opt/python", "-P", "-m", "agent_sft"]
+FOLDER = Path("/data/my runs")
+COMMAND = ["/env/bin/python", "-P", "-m", "agent_sft"]
 ASKED = SlurmConfig(
     partition="gpu",
     account="lab",
@@ -37,13 +37,13 @@ def jobs() -> dict[str, Job]:
         "no_requeue": one_machine(SlurmConfig(requeue=False, notice=60), "train", FOLDER, [*COMMAND, "sft", "a.json"]),
         "every_machine": every_machine(several, "train", FOLDER, [*COMMAND, "sft", "a b.json"]),
         "array": array(ASKED.model_copy(update={"at_once": 8}), "sweep", FOLDER, tasks),
-        "on_ray": on_ray(several, "sweep", FOLDER, [*sweep, "ray", "--ray-address"], Path("/opt/ray/bin/python")),
+        "on_ray": on_ray(several, "sweep", FOLDER, [*sweep, "ray", "--ray-address"], Path("/ray/bin/python")),
     }
 
 
 @pytest.mark.parametrize("name", ["one_machine", "no_requeue", "every_machine", "array", "on_ray"])
 def test_a_script_is_the_recorded_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script, "INSIDE", Path("/opt/agent-sft/agent_sft/engines/slurm/inside"))
+    monkeypatch.setattr(script, "INSIDE", Path("/clone/agent_sft/engines/slurm/inside"))
     text = jobs()[name].script
     assert text == (RECORDED / f"{name}.sbatch").read_text(encoding="utf-8")
     # SC2016: what stands in single quotes is expanded on each of the machines.

@@ -129,11 +129,12 @@ class Scheduler:
             self._report_due = self._journal.ran
         self._working.start()
         changed = self._journal.changed
-        if self._saving.since > SAVE_SECONDS or (changed and self._saving.cheap):
+        report = self._report_due and self._reports.cheap
+        if report or self._saving.since > SAVE_SECONDS or (changed and self._saving.cheap):
             self._save()
-            if self._report_due and self._reports.cheap:
-                self._report_due = False
-                self._reports.order()
+        if report:
+            self._report_due = False
+            self._reports.order()
         if self._showing.since > SHOW_SECONDS or (changed and self._showing.cheap):
             with self._showing:
                 left = remaining_seconds(self._standing, self._outside.expected_seconds, self._working.pool.capacity)
