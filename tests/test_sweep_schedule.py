@@ -85,11 +85,6 @@ def test_jobs_run_at_once_as_far_as_there_is_room(sums: Sums) -> None:
 
 
 def test_evaluations_come_before_further_trainings_when_room_is_short(sums: Sums) -> None:
-    order: list[str] = []
-
-    def look(record: SweepRecord) -> None:
-        order.extend(job.id for job in record.jobs if job.state == "running" and job.id not in order)
-
     for name in ("a", "b"):
         slow = f"import pathlib, time; time.sleep(0.3); pathlib.Path({str(sums.made(f'train/{name}'))!r}).touch()"
         sums.add(f"train/{name}", slow)
@@ -99,7 +94,9 @@ def test_evaluations_come_before_further_trainings_when_room_is_short(sums: Sums
             f"import pathlib, time; time.sleep(0.3); pathlib.Path({path!r}).touch()",
             after=[f"train/{name}"],
         )
-    sums.run(look, resources={"cores": 1})
+    sums.run(resources={"cores": 1})
+    events = map(json.loads, (sums.out / "events.jsonl").read_text().splitlines())
+    order = [event["job"] for event in events if event["event"] == "job started"]
     assert order == ["train/a", "evaluate/a/final/sums", "train/b", "evaluate/b/final/sums"]
 
 
