@@ -7,19 +7,23 @@ from typing import Any
 
 import click
 
-EXECUTORS = ("local", "ray", "slurm")
+RAY_ADDRESS = click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="The Ray cluster's.  [default: RAY_ADDRESS, or the one that runs on this machine]",
+)
+
+
+def executor_option(help_text: str, *executors: str) -> Callable[[Any], Any]:
+    """Return the option that chooses one of these executors."""
+    return click.option("--executor", type=click.Choice(executors), help=help_text)
+
 
 EXECUTOR_OPTIONS = (
-    click.option(
-        "--executor",
-        type=click.Choice(EXECUTORS),
-        help="Where stages run: this machine, a Ray cluster, or a job of Slurm (docs/cluster.md).  [default: local]",
+    executor_option(
+        "Where it runs: this machine, or a Ray cluster (docs/cluster.md).  [default: local]", "local", "ray"
     ),
-    click.option(
-        "--ray-address",
-        metavar="HOST:PORT",
-        help="The Ray cluster's.  [default: RAY_ADDRESS, or the one that runs on this machine]",
-    ),
+    RAY_ADDRESS,
 )
 EXECUTOR_NAMES = ("executor", "ray_address")
 """What they are called; a sweep and a plan have them among their `resources`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent_sft.cli.executor_options import executor_option
 from agent_sft.cli.show import say
 
 if TYPE_CHECKING:
@@ -24,10 +25,8 @@ SLURM_OPTIONS = (
     ),
     click.option("--slurm-array", is_flag=True, help="An array of jobs that need nothing of each other."),
 )
-EXECUTOR = click.option(
-    "--executor",
-    type=click.Choice(["local", "slurm"]),
-    help="Where it runs: here, or submitted to Slurm (docs/cluster.md).  [default: local]",
+EXECUTOR = executor_option(
+    "Where it runs: here, or submitted to Slurm (docs/slurm.md).  [default: local]", "local", "slurm"
 )
 
 

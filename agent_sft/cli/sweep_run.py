@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_sft.cli.executor_options import EXECUTOR_NAMES, EXECUTOR_OPTIONS
+from agent_sft.cli.executor_options import EXECUTOR_NAMES, RAY_ADDRESS, executor_option
 from agent_sft.cli.sft_options import FILE, given_options, sft_options
 from agent_sft.cli.show import say
 from agent_sft.cli.slurm import check_left_to_slurm, slurm_of, slurm_options, submit_sweep
@@ -35,7 +35,11 @@ SWEEP_OPTIONS = (
     click.option("--user-model", help="Who plays the customer: PROVIDER/NAME, an address, local, or scripted."),
     click.option("--temperature", type=float, help="Of the agent."),
     click.option("--tau2-dir", type=FILE, help="Where Sierra's tau2 is installed."),
-    *EXECUTOR_OPTIONS,
+    executor_option(
+        "Where stages run: this machine, a Ray cluster, or a job of Slurm (docs/cluster.md).  [default: local]",
+        *("local", "ray", "slurm"),
+    ),
+    RAY_ADDRESS,
     click.option("--nodes-per-train", type=int, help="Machines of a cluster for each training.  [default: 1]"),
     click.option("--jobs", type=int, help="Stages at the same time.  [default: as many as the slots allow]"),
     click.option("--gpus", metavar="N,N", help="GPUs to use, by nvidia-smi's numbers.  [default: all visible]"),
