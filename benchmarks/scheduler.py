@@ -5,7 +5,8 @@
 Three parts, or those that are named with --part:
 
 stages      1,000 stages of 50 ms on 64 GPUs that are only counted, through the scheduler that sweeps use, each stage
-            a process of its own; in the same minutes the same 1,000 commands through `xargs -P 64`.
+            a process of its own; in the same minutes the same 1,000 commands through `xargs -P 64`. With --executor
+            ray they are tasks of a Ray cluster, one machine of so many GPUs, that is started for it.
 journal     a sweep of which 100,000 lines of journal are newer than its last record is read, as after a kill.
 simulation  1,000 candidates, each trained and evaluated twice, on 500 GPUs: nothing runs, an hour passes in a second,
             everything that the scheduler does is real. What it takes, and what it writes.
@@ -21,6 +22,7 @@ import math
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,17 +39,21 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from agent_sft.config.sweep import SweepConfig  # noqa: E402
+from agent_sft.engines.environments import engine_python  # noqa: E402
+from agent_sft.engines.slurm.script import INSIDE  # noqa: E402
 from agent_sft.report.sweep.record import JOURNAL, RECORD, SweepRecord, read_record  # noqa: E402
 from agent_sft.runs.lock import run_lock  # noqa: E402
-from agent_sft.runs.processes import StopSignal  # noqa: E402
+from agent_sft.runs.processes import Child, StopSignal  # noqa: E402
 from agent_sft.sweep.executor import Executor, Handle, LocalExecutor  # noqa: E402
 from agent_sft.sweep.graph import Job, Slots, SweepPlan, Variant  # noqa: E402
 from agent_sft.sweep.journal import Journal  # noqa: E402
 from agent_sft.sweep.outside import Opening, Outside  # noqa: E402
+from agent_sft.sweep.ray_executor import RayExecutor  # noqa: E402
 from agent_sft.sweep.remaining import played  # noqa: E402
 from agent_sft.sweep.schedule import Scheduler  # noqa: E402
 from agent_sft.sweep.slots import Capacity, Share  # noqa: E402
 
+WAIT = INSIDE / "wait_for_nodes.py"
 PARTS = ("stages", "journal", "simulation")
 TRAINING_GPUS, TRAINING_HOURS = 4, 1.0
 EVALUATIONS, EVALUATION_HOURS = 2, 0.25
@@ -140,15 +146,16 @@ def plan_of(place: Path, jobs: Sequence[Job]) -> SweepPlan:
     return SweepPlan(SweepConfig(name="stages"), place, variants, tuple(jobs), (), None)
 
 
-def stages(count: int, seconds: float, gpus: int, pairs: int) -> None:
+def stages(count: int, seconds: float, gpus: int, pairs: int, executor: str) -> None:
     """Print what a stage costs beside the time that it takes, ours and xargs'."""
+    ours = _on_ray if executor == "ray" else _ours
     commands = ["sleep", str(seconds)]
     ideal = math.ceil(count / gpus) * seconds
     found: dict[str, list[tuple[float, float]]] = {"xargs": [], "ours": []}
     for pair in range(pairs):
         for name in ("xargs", "ours") if pair % 2 else ("ours", "xargs"):
             used = processor_seconds()
-            wall = _xargs(count, commands, gpus) if name == "xargs" else _ours(count, commands, gpus)
+            wall = _xargs(count, commands, gpus) if name == "xargs" else ours(count, commands, gpus)
             found[name].append((wall, processor_seconds() - used))
     print(f"{count:,} stages of {seconds * 1000:.0f} ms on {gpus} GPUs: {ideal:.2f} s where nothing costs anything")
     for name, times in found.items():
@@ -168,8 +175,41 @@ def _xargs(count: int, command: Sequence[str], at_once: int) -> float:
 
 def _ours(count: int, command: Sequence[str], gpus: int) -> float:
     with _scratch() as place, run_lock(place / ".lock") as lock:
-        jobs = [Job(f"prepare/{number}", "prepare", (), Slots(gpus=1), tuple(command)) for number in range(count)]
-        return carried_out(plan_of(place, jobs), LocalExecutor(Capacity(tuple(range(gpus)), 1), lock))
+        return carried_out(_alike(place, count, command), LocalExecutor(Capacity(tuple(range(gpus)), 1), lock))
+
+
+def _on_ray(count: int, command: Sequence[str], gpus: int) -> float:
+    with (
+        _scratch() as place,
+        run_lock(place / ".lock") as lock,
+        _cluster(place / "ray", gpus) as address,
+        RayExecutor(address, place, lock, print) as executor,
+    ):
+        return carried_out(_alike(place, count, command), executor)
+
+
+def _alike(place: Path, count: int, command: Sequence[str]) -> SweepPlan:
+    """Return a plan of stages that all run the same command on one GPU."""
+    jobs = [Job(f"prepare/{number}", "prepare", (), Slots(gpus=1), tuple(command)) for number in range(count)]
+    return plan_of(place, jobs)
+
+
+@contextmanager
+def _cluster(place: Path, gpus: int) -> Iterator[str]:
+    """Start a Ray cluster of one machine with so many GPUs that nothing can compute on; yield its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    python, address = engine_python("ray"), f"127.0.0.1:{port}"
+    started = [str(python.with_name("ray")), "start", "--head", "--block", f"--port={port}", f"--temp-dir={place}"]
+    options = ["--node-ip-address=127.0.0.1", f"--num-cpus={gpus}", f"--num-gpus={gpus}", "--disable-usage-stats"]
+    place.mkdir()
+    head = Child([*started, *options, "--include-dashboard=false"], log=place / "log", env=os.environ)
+    try:
+        subprocess.run([python, WAIT, address, "1"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        yield address
+    finally:
+        head.kill()
 
 
 def journal(events: int, goal: float) -> bool:
@@ -271,6 +311,7 @@ def main() -> int:
     parser.add_argument("--stages", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=0.05, help="of a stage")
     parser.add_argument("--gpus", type=int, default=64)
+    parser.add_argument("--executor", choices=["local", "ray"], default="local", help="where the stages run")
     parser.add_argument("--pairs", type=int, default=3, help="runs of ours and of xargs")
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--goal", type=float, default=1.0, help="seconds in which the journal is read")
@@ -280,7 +321,7 @@ def main() -> int:
     options = parser.parse_args()
     parts = options.part or PARTS
     if "stages" in parts:
-        stages(options.stages, options.seconds, options.gpus, options.pairs)
+        stages(options.stages, options.seconds, options.gpus, options.pairs, options.executor)
     reached = "journal" not in parts or journal(options.events, options.goal)
     if "simulation" in parts:
         simulation(options.candidates, options.cluster_gpus, options.faster)
