@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from agent_sft.cli.executor_options import EXECUTOR_NAMES, EXECUTOR_OPTIONS
 from agent_sft.cli.plan_show import carry_out
 from agent_sft.cli.sft_options import FILE, SFT_OPTIONS, given_options
 from agent_sft.cli.sweep_run import SWEEP_OPTIONS
@@ -88,6 +89,7 @@ def _taken_from_runs(name: str) -> bool:
     return name not in (*_OWN, *decided, *machines, *steps, "model")
 
 
+command.params += _params(EXECUTOR_OPTIONS, lambda _name: True)
 command.params += _params(SWEEP_OPTIONS, lambda name: name in (*_EVALUATOR, *_RESOURCES))
 command.params += _params(SFT_OPTIONS, _taken_from_runs)
 
@@ -114,7 +116,7 @@ def _given(data: str, options: dict[str, Any]) -> dict[str, Any]:
     evaluator = {key: options.pop(key) for key in _EVALUATOR if key in options}
     if evaluator:
         given["evaluator"] = chosen([], evaluator)[0]
-    resources = {key: options.pop(key) for key in _RESOURCES if key in options}
+    resources = {key: options.pop(key) for key in (*EXECUTOR_NAMES, *_RESOURCES) if key in options}
     if "gpus" in resources:
         resources["gpus"] = gpus_of(resources["gpus"])
     return {**given, "resources": resources, "sft": _plain(options)}

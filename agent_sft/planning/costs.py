@@ -24,10 +24,8 @@ from agent_sft.planning.inspection import CHOOSING, JUDGING, TRAINING
 from agent_sft.planning.sweeps import BASE, Machine
 from agent_sft.report.plan.record import Candidate, Cost, Inspection, ModelFacts
 from agent_sft.report.sweep.record import JobRecord, SweepRecord, read_record
-from agent_sft.runs.devices import visible_gpus
 from agent_sft.sweep.graph import Job, SweepPlan
 from agent_sft.sweep.remaining import played
-from agent_sft.sweep.slots import Capacity
 
 PEAK = {"B200": 2.25e15, "H200": 9.9e14, "H100": 9.9e14, "A100": 3.1e14, "L40": 3.6e14, "L4": 1.2e14, "A10": 1.25e14,
         "4090": 1.65e14, "3090": 7.1e13, "V100": 1.25e14, "T4": 6.5e13}  # fmt: skip
@@ -135,8 +133,7 @@ class CostModel:
             final_epochs: of the final run.
         """
         seconds = self.jobs(plan, candidates, final_epochs=final_epochs)
-        gpus = tuple(range(self.machine.gpus))
-        wall = played(list(plan.jobs), seconds, Capacity(gpus, self.machine.cores), plan.config.resources.jobs)
+        wall = played(list(plan.jobs), seconds, self.machine.capacity, plan.config.resources.jobs)
         hours = sum(seconds[job.id] * self._share(job) for job in plan.jobs) / 3600
         trained = sum(job.kind == "train" for job in plan.jobs)
         scored = len(plan.jobs) - trained
@@ -206,7 +203,7 @@ class CostModel:
         """Return operations a second."""
         if not self.machine.on_gpus:
             return CORE_RATE * devices
-        name = visible_gpus()[0].name
+        name = self.machine.known[0].name if self.machine.known else ""
         return USED * devices * next((peak for part, peak in PEAK.items() if part in name), UNKNOWN_PEAK)
 
     def _load(self, facts: ModelFacts) -> float:

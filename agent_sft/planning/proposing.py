@@ -27,11 +27,11 @@ from agent_sft.planning.inspection import CHOOSING, JUDGING, SEARCH, TRAINING
 from agent_sft.planning.sweeps import Machine, Sweeps, machine_for
 from agent_sft.report.numbers import counted
 from agent_sft.report.plan.record import Candidate, Cost, Inspection, ModelFacts, PlanRecord
-from agent_sft.runs.devices import visible_gpus
 from agent_sft.runs.directory import now
 from agent_sft.stages.doctor_case import Finding
 from agent_sft.stages.doctor_fit import fit_memory, sharding_of
 from agent_sft.stages.stage import Stage
+from agent_sft.sweep.resources import resources_of
 
 PROBE, SEARCHING, FINAL_RUN, DEPLOYMENT = "probe", "candidates", "final run", "deployment"
 """Phases that take time, as costs and reports call them."""
@@ -189,7 +189,7 @@ def _judged_by(proposal: Proposal) -> str:
 
 def _fewest_gpus(config: PlanConfig, models: Sequence[ModelFacts]) -> int:
     """Return the GPUs that a training needs for its memory: one, or all where one is too small."""
-    gpus = visible_gpus()
+    gpus = resources_of(config.resources, "the plan").gpus
     smallest = min((gpu.total_bytes for gpu in gpus if gpu.total_bytes is not None), default=None)
     if smallest is None:
         return 1
@@ -222,7 +222,7 @@ def _memory(proposal: Proposal) -> list[Finding]:
             settings["per_device_train_batch_size"] = 1
         deepspeed = read_config(config.sft["deepspeed"]) if "deepspeed" in config.sft else None
         sharding = sharding_of(deepspeed, processes=machine.processes, nodes=1)
-        for finding in fit_memory(shape, settings, sharding, visible_gpus()):
+        for finding in fit_memory(shape, settings, sharding, machine.known):
             if finding.level == "fail":
                 raise UserError(finding.message, where=f"--model {facts.name}", fix=finding.fix)
             found.append(Finding(finding.level, finding.name, f"{facts.name}: {finding.message}"))

@@ -14,10 +14,11 @@ from agent_sft.planning.folder import PlanFolder
 from agent_sft.planning.grid import names_batch, options_for, shared_out
 from agent_sft.planning.inspection import CHOOSING, JUDGING, SEARCH, TRAINING
 from agent_sft.report.plan.record import Candidate, ModelFacts
-from agent_sft.runs.devices import visible_gpus
+from agent_sft.runs.devices import Gpu
 from agent_sft.sweep.graph import SweepPlan
 from agent_sft.sweep.plan import build_plan
 from agent_sft.sweep.resources import resources_of
+from agent_sft.sweep.slots import Capacity
 
 LOSS, DRAFTED = "loss", "drafted"
 """Names of evaluators: the held-out loss, which every model has, and the one made of the data."""
@@ -35,6 +36,10 @@ class Machine:
     """GPUs of a candidate's training; processors where there is no GPU."""
     at_once: int
     """Candidates that are trained at the same time."""
+    known: tuple[Gpu, ...] = ()
+    """The GPUs that a training may find, as the driver describes them."""
+    cluster: Capacity | None = None
+    """The machines of a cluster, where there is one."""
 
     @property
     def on_gpus(self) -> bool:
@@ -47,11 +52,23 @@ class Machine:
         return self.train if self.on_gpus else 1
 
     @property
+    def capacity(self) -> Capacity:
+        """What its sweeps have to share out."""
+        return self.cluster or Capacity(tuple(range(self.gpus)), self.cores)
+
+    @property
+    def most(self) -> int:
+        """The GPUs of one machine, the largest."""
+        return max(len(gpus) for gpus, _ in self.capacity.machines)
+
+    @property
     def words(self) -> str:
-        """What there is, for people."""
+        """What there is, for people. A cluster is the same with a machine more or less: plans go on with it."""
+        names = ", ".join(sorted({gpu.name for gpu in self.known}))
+        if self.cluster is not None:
+            return f"a Ray cluster, {names or ('GPUs' if self.on_gpus else 'no GPU')}"
         if self.on_gpus:
-            names = sorted({gpu.name for gpu in visible_gpus()})
-            return f"{self.gpus} × {', '.join(names)}"
+            return f"{self.gpus} × {names}"
         return f"{self.cores} processors, no GPU"
 
 
@@ -68,13 +85,17 @@ def machine_for(config: PlanConfig, candidates: int, *, fewest_gpus: int = 1) ->
     """
     resources = resources_of(config.resources, "the plan")
     side_by_side = min(candidates, config.max_parallel, config.resources.jobs or candidates)
-    if resources.gpus:
-        train = config.resources.gpus_per_train or min(fewest_gpus, len(resources.gpus))
-        return Machine(
-            len(resources.gpus), resources.cores, train, max(1, min(side_by_side, len(resources.gpus) // train))
-        )
-    train = config.resources.cores_per_train or max(1, resources.cores // side_by_side)
-    return Machine(0, resources.cores, train, max(1, min(side_by_side, resources.cores // train)))
+    capacity = resources.capacity
+    gpus = [len(gpus) for gpus, _ in capacity.machines]
+    cores = [cores for _, cores in capacity.machines]
+    cluster = capacity if capacity.nodes is not None else None
+    if any(gpus):
+        train = config.resources.gpus_per_train or min(fewest_gpus, max(gpus))
+        at_once = max(1, min(side_by_side, sum(has // train for has in gpus)))
+        return Machine(sum(gpus), sum(cores), train, at_once, resources.gpus, cluster)
+    train = config.resources.cores_per_train or min(max(cores), max(1, sum(cores) // side_by_side))
+    at_once = max(1, min(side_by_side, sum(has // train for has in cores)))
+    return Machine(0, sum(cores), train, at_once, cluster=cluster)
 
 
 class Sweeps:
@@ -161,7 +182,7 @@ class Sweeps:
             return 1
         if names_batch(self._config):
             return self._machine.processes
-        most = self._config.resources.gpus_per_train or self._machine.gpus
+        most = self._config.resources.gpus_per_train or self._machine.most
         return shared_out(winner.batch, 1, most)[0]
 
     def _options(self, one: Candidate, processes: int, epochs: float | None = None) -> dict[str, Any]:

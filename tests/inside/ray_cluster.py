@@ -7,10 +7,13 @@ of JSON. All of it ends with this process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import socket
 import sys
+import time
 from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -21,14 +24,33 @@ from ray.cluster_utils import Cluster
 
 GPUS = 2
 
+START_SECONDS = 300.0
+"""How long a machine may take to start, on a busy one; Ray itself would give up after a tenth of that."""
+
+
+class Patient:
+    """Stands for the module `time`, with a clock that is slow."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def monotonic(self) -> float:
+        return time.monotonic() / 10
+
+
+ray._private.node.time = Patient()
+
 # A cluster that somebody uses on this machine stays the one that is found there.
 ray._private.utils.write_ray_address = lambda *_, **__: None
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody has, and that the system gives to nobody while the head is not there."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            return port
 
 
 def main() -> None:
@@ -37,9 +59,11 @@ def main() -> None:
     for line in sys.stdin:
         match line.split():
             case ["start"]:
-                node = cluster.add_node(gcs_server_port=port, **args)
+                node = cluster.add_node(wait=False, gcs_server_port=port, **args)
+                cluster._wait_for_node(node, START_SECONDS)
             case ["add"]:
-                node = cluster.add_node(**args)
+                node = cluster.add_node(wait=False, **args)
+                cluster._wait_for_node(node, START_SECONDS)
             case ["remove", name]:
                 cluster.remove_node(nodes.pop(name), allow_graceful=False)
             case ["kill"]:

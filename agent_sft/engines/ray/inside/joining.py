@@ -4,7 +4,7 @@ import os
 import socket
 
 CONNECT_SECONDS = 5.0
-JOIN_SECONDS = "10"
+JOIN_SECONDS = "20"
 """How long Ray looks for the part of the cluster that runs on this machine."""
 
 
