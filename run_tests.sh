@@ -51,7 +51,8 @@ fi
 # Slurm is started for a test of its scripts; where it is missing they are only compared with recorded ones.
 if [[ $fast == no ]] && ! command -v slurmctld >/dev/null && ((EUID == 0)) && command -v apt-get >/dev/null; then
   env_say "installing the packages slurm-wlm and munge"
-  if ! apt-get update -qq || ! apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; then
+  if ! timeout 120 apt-get update -qq ||
+    ! timeout 300 apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; then
     env_say "they could not be installed: no script runs on a real Slurm"
   fi
 fi
