@@ -96,6 +96,37 @@ def test_a_distillation_stands_in_a_file_of_its_own(call_cli: RunCli, place: Pat
     assert "--max-tokens-total 5,000" in asked.stdout
 
 
+def test_on_a_ray_cluster_the_script_submits_a_job_and_waits_for_it(call_cli: RunCli, place: Path) -> None:
+    given = {**TRAINING, "model": "Qwen/Qwen2.5-7B-Instruct", "where": "ray", "ray_address": "10.0.0.1:6379", "gpus": 4}
+    done = call_cli("init", "--answers", answers(place, **given), cwd=place)
+    assert done.returncode == 0, done.stderr
+    script, settings = files(place, "first-001")
+    assert '"$python" -P -m agent_sft train sft talks.json' in script
+    for words in ("--executor ray", "--ray-address 10.0.0.1:6379", "--gpus 4", "--wait", "--fast"):
+        assert f"    {words}" in script
+    assert settings["per_device_train_batch_size"] == 1, "on four GPUs"
+
+
+def test_slurm_is_there_where_jobs_are_submitted(
+    call_cli: RunCli, place: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path_factory.mktemp("programs")
+    monkeypatch.setenv("PATH", str(programs))
+    given = answers(place, **TRAINING, where="slurm", slurm="partition=gpu time=4:00:00")
+    done = call_cli("init", "--answers", given, cwd=place)
+    assert (done.returncode, "there is no sbatch here" in done.stderr) == (2, True)
+
+    sbatch = programs / "sbatch"
+    sbatch.touch(mode=0o755)
+    done = call_cli("init", "--answers", given, cwd=place)
+    assert done.returncode == 0, done.stderr
+    script, _ = files(place, "first-001")
+    assert "    --executor slurm \\\n    --slurm partition=gpu \\\n    --slurm time=4:00:00\n" in script
+    wrong = answers(place, **{**TRAINING, "name": "second"}, where="slurm", slurm="partitoin=gpu")
+    done = call_cli("init", "--answers", wrong, cwd=place)
+    assert (done.returncode, "did you mean 'partition'?" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -107,6 +138,9 @@ def test_a_distillation_stands_in_a_file_of_its_own(call_cli: RunCli, place: Pat
         ({**TRAINING, "name": "old"}, "is there already"),
         ({**TRAINING, "settings": {"epoch": 1}}, "did you mean 'epochs'?"),
         ({**TRAINING, "settings": {"learning_rate": "fast"}}, "learning_rate: input should be a valid number"),
+        ({**TRAINING, "where": "there"}, "where: 'there' is no answer"),
+        ({**TRAINING, "where": "ray", "ray_address": "host"}, "ray_address: 'host' is no address of a Ray cluster"),
+        ({**TRAINING, "where": "ray", "gpus": "all"}, "gpus: 'all' is no number of GPUs"),
         ({**TRAINING, "nme": "x"}, "did you mean 'name'?"),
         ({**TRAINING, "teacher": "x"}, "'teacher' is not asked after these answers"),
         ({**TRAINING, "run": "perhaps"}, "run: 'perhaps' is no answer"),
@@ -157,6 +191,10 @@ def test_every_question_can_be_answered_wrongly_and_gone_back_from(
         "nowhere" + ENTER,
         ERASE + "back" + ENTER,
         ENTER,  # tiny
+        DOWN + ENTER,  # on a Ray cluster
+        ERASE + "nowhere" + ENTER,
+        ERASE + "back" + ENTER,
+        ENTER,  # on this machine
         "No Name" + ENTER,
         ERASE + "old" + ENTER,
         ERASE + "mine" + ENTER,
@@ -172,6 +210,7 @@ def test_every_question_can_be_answered_wrongly_and_gone_back_from(
     for said in (
         "no such file",
         "there is no model 'nowhere'",
+        "'nowhere' is no address of a Ray cluster",
         "cannot be the name",
         "is there already",
         "epochs: input",
@@ -183,7 +222,7 @@ def test_every_question_can_be_answered_wrongly_and_gone_back_from(
     assert settings["num_train_epochs"] == 3
 
 
-FIRST = [ENTER, ENTER, ENTER, "mine" + ENTER, ENTER]
+FIRST = [ENTER, ENTER, ENTER, ENTER, "mine" + ENTER, ENTER]
 """Keys that answer the questions of a training, in order."""
 
 
@@ -194,7 +233,7 @@ def test_one_can_leave_at_every_question(
 ) -> None:
     before = sorted(place.rglob("*"))
     if end == "quit":  # the last of the choices, or a word
-        end = "\x1b[A" + ENTER if answered != 3 else "quit" + ENTER
+        end = "\x1b[A" + ENTER if answered != 4 else "quit" + ENTER
     keys.send_text("".join(FIRST[:answered]) + end)
     done = call_cli("init", cwd=place)
     assert done.returncode == status, done.stdout + done.stderr

@@ -40,7 +40,7 @@ def with_less_memory(work: Work) -> Work | None:
 
 def proposal(work: Work) -> str:
     """Return in a line what a run with less memory does."""
-    spread = ", ZeRO-3 with offloading (ds_configs/ds_zero3.json)" if work.gpus else ""
+    spread = ", ZeRO-3 with offloading (ds_configs/ds_zero3.json)" if work.place.gpus else ""
     return f"one conversation at a time, LoRA{spread}"
 
 

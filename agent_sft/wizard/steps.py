@@ -18,6 +18,7 @@ from agent_sft.report.numbers import counted
 from agent_sft.runs.devices import gpu_processes, visible_gpus
 from agent_sft.stages.evaluators.customer import is_address
 from agent_sft.wizard import found, models
+from agent_sft.wizard.places import place_questions
 from agent_sft.wizard.questions import Answers, Choice, Question
 from agent_sft.wizard.settings import Settings, computed
 
@@ -84,6 +85,7 @@ def questions() -> list[Question]:
             lambda _, given: models.checked_template(_text(given)),
             asked=lambda answers: models.derived_template(model_of(answers)) is None,
         ),
+        *place_questions(),
         Question("name", "What is it called? (a folder of that name is made)", _name),
         Question(
             "settings",

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from agent_sft.files import write_atomic
-from agent_sft.runs.devices import visible_gpus
+from agent_sft.wizard.places import RAY, Place, place_of
 from agent_sft.wizard.questions import Answers
 from agent_sft.wizard.settings import Settings
 from agent_sft.wizard.steps import DISTILL, data_of, model_of, settings_of, template_of
@@ -32,7 +32,7 @@ class Work:
     data: str
     """What is trained on: a file, or the dataset that a distillation makes."""
     settings: Settings
-    gpus: int
+    place: Place
     distillation: dict[str, Any] | None
     """Options of `agent-sft distill`; None where the data is there."""
     less_memory: bool = False
@@ -71,7 +71,7 @@ def work_of(answers: Answers) -> Work:
         template=template_of(answers),
         data=data.path if distillation is None else str(distillation["to"]),
         settings=settings_of(answers),
-        gpus=len(visible_gpus()),
+        place=place_of(answers),
         distillation=distillation,
     )
 
@@ -98,7 +98,7 @@ def write(work: Work, *, rejected: bool) -> list[Path]:
 
 def _settings(work: Work) -> str:
     settings = work.settings
-    device = max(1, settings.batch_size // max(1, work.gpus))
+    device = max(1, settings.batch_size // max(1, work.place.gpus))
     batch, passes = (1, device) if work.less_memory else (device, 1)
     values: dict[str, Any] = {"finetuning_type": settings.finetuning_type}
     if settings.finetuning_type == "lora":
@@ -134,9 +134,11 @@ def _script_lines(work: Work, *, rejected: bool) -> Iterator[str]:
     yield f"agent_sft=${{AGENT_SFT_CLONE:-{place}}}"
     yield 'cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."'
     yield ""
+    if work.distillation is not None or work.place.kind == RAY:
+        yield 'python=$(bash "$agent_sft/scripts/env.sh" core)'
+        yield ""
     if work.distillation is not None:
         yield "# The teacher's answers, as a dataset. None is paid for twice."
-        yield 'python=$(bash "$agent_sft/scripts/env.sh" core)'
         yield f'"$python" -P -m agent_sft distill --config {work.name}/{DISTILLATION}'
         yield ""
     options = [
@@ -146,13 +148,14 @@ def _script_lines(work: Work, *, rejected: bool) -> Iterator[str]:
         f"--output-dir {work.output}",
         f"--dataset-name {work.name.replace('-', '_')}",
     ]
-    if work.gpus:
+    if work.place.gpus:
         options.append("--fast")
-    if work.less_memory and work.gpus:
+    if work.less_memory and work.place.gpus:
         options.append('--deepspeed "$agent_sft/ds_configs/ds_zero3.json"')
     if rejected and work.distillation is None:
         options.append("--allow-rejects")
-    yield 'bash "$agent_sft/run_sft.sh" ' + " \\\n    ".join(options)
+    command = '"$python" -P -m agent_sft train sft' if work.place.kind == RAY else 'bash "$agent_sft/run_sft.sh"'
+    yield f"{command} " + " \\\n    ".join([*options, *work.place.options])
 
 
 def _number(value: Any) -> str:
