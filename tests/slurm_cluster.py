@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -65,6 +66,7 @@ class SmallSlurm:
         self.conf = self.folder / "slurm.conf"
         self.env = {**os.environ, "SLURM_CONF": str(self.conf), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
         self._running: list[subprocess.Popen[bytes]] = []
+        self._started = False
 
     def __enter__(self) -> SmallSlurm:
         try:
@@ -77,6 +79,8 @@ class SmallSlurm:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._started:
+            self._end_jobs()
         for process in reversed(self._running):
             process.terminate()
         for process in reversed(self._running):
@@ -136,6 +140,15 @@ class SmallSlurm:
         for node in ("n1", "n2"):
             self._daemon("slurmd", "-D", "-N", node, "-f", str(self.conf))
         self.wait_for(self._idle)
+        self._started = True
+
+    def _end_jobs(self) -> None:
+        """End the jobs that a test that failed has left: they would outlive the daemons."""
+        deadline = time.monotonic() + 20
+        with contextlib.suppress(subprocess.SubprocessError):
+            while self.run("squeue", "--noheader") and time.monotonic() < deadline:
+                self.run("scancel", f"--user={pwd.getpwuid(os.geteuid()).pw_name}")
+                time.sleep(0.2)
 
     def _idle(self) -> bool:
         said = subprocess.run(
