@@ -203,7 +203,7 @@ env_fill() {
 
 # Imports what our programs import, and so has it compiled: several processes at once import it later, the first time
 # too, and where PYTHONDONTWRITEBYTECODE is set, as in many images, each of them would compile it. That is one file of
-# six; the others are compiled when somebody needs them.
+# four; the others are compiled when somebody needs them.
 env_compile() {
   local program="import $env_name" inside=$ENV_ROOT/agent_sft/engines/${ENV_ENGINES[$env_name]-}/inside
   unset PYTHONDONTWRITEBYTECODE

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.forks import unforked
-
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
 PAGES = ["README.md", *DOCS, "examples/data/README.md", "examples/mini_telecom/README.md"]
@@ -53,7 +51,7 @@ def test_the_commands_of(page: str, clone: Path, train_python: Path, serve_pytho
         # However it ends, no server is left running.
         ["bash", "-euxo", "pipefail", "-c", f"trap '.venv/bin/agent-sft serve stop --all' EXIT\n{script}"],
         cwd=clone,
-        env={**(unforked() if page == "README.md" else os.environ), **engines, **folders},
+        env={**os.environ, **engines, **folders},
         capture_output=True,
         text=True,
         check=False,
