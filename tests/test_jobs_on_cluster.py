@@ -91,7 +91,7 @@ def test_a_job_goes_on_elsewhere_when_its_machine_is_gone(tmp_path: Path, cluste
         until(lambda place=place: runs_of(place), "it does not begin")  # type: ignore[misc]
     cluster.remove(cluster.others[0])
     cluster.add()
-    until(lambda: sorted(map(len, map(runs_of, jobs))) == [1, 2], "the one that was lost does not run again")
+    until(lambda: max(len(runs_of(place)) for place in jobs) >= 2, "the one that was lost does not run again")
     for place, job in jobs.items():
         (place / "go").touch()
         ended = wait(job.directory)

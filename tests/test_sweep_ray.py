@@ -129,7 +129,7 @@ def test_a_job_goes_on_elsewhere_when_its_machine_is_gone(sums: Sums, cluster: S
             job, name = next((job, name) for job, name in places.items() if node_id(name, cluster) != cluster.head)
             removed.append(job)
             cluster.remove(node_id(name, cluster))
-        elif removed and (sums.folder / "ran").read_text().split().count(removed[0]) == 2:
+        elif removed and (sums.folder / "ran").read_text().split().count(removed[0]) >= 2:
             gate.touch()
 
     record, said = sums.run(look, resources=cluster.resources)
@@ -137,7 +137,7 @@ def test_a_job_goes_on_elsewhere_when_its_machine_is_gone(sums: Sums, cluster: S
     assert set(states(record).values()) == {"done"}, said
     assert f"{removed[0]}: it lost its place on" in said
     (lost,) = [job for job in record.jobs if job.id == removed[0]]
-    assert lost.attempts == 2
+    assert lost.attempts >= 2
 
 
 def test_a_training_that_loses_its_machine_goes_on_elsewhere_from_its_checkpoint(
@@ -174,7 +174,7 @@ def test_a_training_that_loses_its_machine_goes_on_elsewhere_from_its_checkpoint
     record, said = sums.run(look, resources=cluster.resources)
     assert set(states(record).values()) == {"done"}, said
     (job,) = [one for one in record.jobs if one.id == "train/a"]
-    assert job.attempts == 2
+    assert job.attempts >= 2  # a machine may be lost before Ray knows, and once more
     assert "train: going on from checkpoint-" in (sums.out / str(job.log)).read_text()
     assert final_step(out) == 30
     assert not weights_fault(out)
@@ -192,7 +192,7 @@ def test_the_head_is_killed_and_started_again(sums: Sums, cluster: SmallCluster)
             killed = True
             cluster.kill()
             cluster.start()
-        elif (sums.folder / "ran").is_file() and (sums.folder / "ran").read_text().split().count("train/a") == 2:
+        elif (sums.folder / "ran").is_file() and (sums.folder / "ran").read_text().split().count("train/a") >= 2:
             gate.touch()
 
     record, said = sums.run(look, resources=cluster.resources)
