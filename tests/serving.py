@@ -88,7 +88,7 @@ def family_of(pid: int) -> list[psutil.Process]:
     except psutil.NoSuchProcess:
         return []
     clients = [process for process in found if "fork_client.py" in command_of(process)]
-    return list({*found, *forked_for(clients)}) if clients else found
+    return list(dict.fromkeys([*found, *forked_for(clients)])) if clients else found
 
 
 def is_fork_server(process: psutil.Process) -> bool:
