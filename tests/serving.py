@@ -130,7 +130,7 @@ def command_of(process: psutil.Process) -> str:
         return ""
 
 
-def all_gone(processes: list[psutil.Process], seconds: float = 60) -> bool:
+def all_gone(processes: list[psutil.Process], seconds: float = 10) -> bool:
     """Wait until none of the processes is left."""
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 
