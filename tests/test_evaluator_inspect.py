@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,34 @@ def test_a_dead_server_leaves_nothing_scored_and_the_same_command_goes_on(run_cl
     assert all(after[f"sum-{n}", 0].score == (n + 1) % 2 for n in range(20))
 
 
-def kill_and_go_on(command: list[str], log: Path, server: Provider, chance: random.Random, number: int) -> None:
+class Allowance:
+    """Lets a provider answer so many requests of each run; the others wait until the run is killed."""
+
+    def __init__(self) -> None:
+        self._round = self._left = 0
+        self._changed = threading.Condition()
+
+    def begin(self, left: int) -> None:
+        """Let so many requests of the run that comes be answered."""
+        with self._changed:
+            self._round, self._left = self._round + 1, left
+            self._changed.notify_all()
+
+    def take(self) -> None:
+        """Wait for an answer of this run, or for its end."""
+        with self._changed:
+            mine = self._round
+            self._changed.wait_for(lambda: self._left > 0 or self._round != mine)
+            if self._round == mine:
+                self._left -= 1
+
+
+def kill_and_go_on(
+    command: list[str], log: Path, server: Provider, allowance: Allowance, chance: random.Random, number: int
+) -> None:
     """Start the evaluation and kill it while Inspect starts, or after some requests; or kill Inspect under it."""
-    before, more = len(server.requests), 0 if number % 4 == 2 else chance.randint(1, 6)
+    before, more = len(server.requests), 0 if number % 4 == 2 else chance.randint(2, 6)
+    allowance.begin(more + 1)
     with log.open("ab") as stream:
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **KEYS}, stdout=stream, stderr=stream)
     time.sleep(chance.uniform(0.0, 1.0) if more == 0 else 0.0)
@@ -161,17 +187,19 @@ def kill_and_go_on(command: list[str], log: Path, server: Provider, chance: rand
 
 
 def test_ten_kills_at_random_moments_change_nothing(run_cli: RunCli, tmp_path: Path) -> None:
-    out, whole, chance = tmp_path / "out", tmp_path / "whole", random.Random(11)
+    out, whole, chance, allowance = tmp_path / "out", tmp_path / "whole", random.Random(11), Allowance()
 
     def slowly(request: Request) -> str:
-        time.sleep(0.3)
+        allowance.take()
+        time.sleep(0.1)
         return adds(request)
 
     with provider(slowly) as server:
         few = ("--trials", "3", "--param", "args={count: 18}")
         command = [sys.executable, "-P", "-m", "agent_sft", *options(server, out, *few, "--concurrency", "2")]
         for number in range(10):
-            kill_and_go_on(command, tmp_path / "log", server, chance, number)
+            kill_and_go_on(command, tmp_path / "log", server, allowance, chance, number)
+        allowance.begin(1000)
         assert 10 < len((out / "results.jsonl").read_text().splitlines()) < 60, (tmp_path / "log").read_text()
         for place in (out, whole):
             done = run_cli(*options(server, place, *few), env=KEYS, cwd=ROOT)
