@@ -141,14 +141,29 @@ def _costs(proposal: Proposal, measured: dict[str, Measured]) -> list[Cost]:
     # Which candidate wins is not known: the largest model, and the longest training, are reckoned with.
     last = max(candidates, key=lambda one: (_size(proposal, one), one.epochs))
     epochs = proposal.final_epochs or last.epochs
-    final = sweeps.final(last, epochs, train=True)
-    if config.skip_final:  # what is scored then is not there yet; it takes as long as the model of a final run
-        final = replace(final, jobs=tuple(replace(job, after=()) for job in final.jobs if job.kind != "train"))
-    costs.append(model.sweep(final, [last], FINAL_RUN, final_epochs=epochs))
+    costs.append(_final_cost(proposal, model, last, epochs))
     if config.deploy:
         seconds = model.deployment(last.model)
         costs.append(Cost(phase=DEPLOYMENT, seconds=seconds, device_hours=seconds / 3600, detail="until it answers"))
     return costs
+
+
+def _final_cost(proposal: Proposal, model: CostModel, last: Candidate, epochs: float) -> Cost:
+    """Return what the final run takes: first it trains, then both models are scored."""
+    whole = proposal.sweeps.final(last, epochs, train=True)
+    scored = tuple(replace(job, after=()) for job in whole.jobs if job.kind != "train")
+    trained = () if proposal.config.skip_final else tuple(job for job in whole.jobs if job.kind == "train")
+    parts = [
+        model.sweep(replace(whole, jobs=jobs), [last], FINAL_RUN, final_epochs=epochs)
+        for jobs in (trained, scored)
+        if jobs
+    ]
+    return Cost(
+        phase=FINAL_RUN,
+        seconds=sum(one.seconds for one in parts),
+        device_hours=sum(one.device_hours for one in parts),
+        detail=f"{len(trained) or 'nothing'} trained, {counted(len(scored), 'evaluation')}",
+    )
 
 
 def _search_words(proposal: Proposal) -> str:
