@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from agent_sft import __version__
 from agent_sft.config.planning import PlanConfig
@@ -25,7 +26,7 @@ from agent_sft.planning.grid import (
 from agent_sft.planning.halving import rungs_of
 from agent_sft.planning.inspection import CHOOSING, JUDGING, SEARCH, TRAINING
 from agent_sft.planning.sweeps import Machine, Sweeps, machine_for
-from agent_sft.report.numbers import counted
+from agent_sft.report.numbers import counted, duration
 from agent_sft.report.plan.record import Candidate, Cost, Inspection, ModelFacts, PlanRecord
 from agent_sft.runs.directory import now
 from agent_sft.stages.doctor_case import Finding
@@ -138,18 +139,30 @@ def _costs(proposal: Proposal, measured: dict[str, Measured]) -> list[Cost]:
         costs.append(model.sweep(sweeps.probe(candidates), probe_candidates(proposal), PROBE))
     search = model.sweep(sweeps.candidates(candidates), candidates, SEARCHING)
     costs.append(search if config.search == "grid" else model.halved(search, candidates, rungs_of(candidates)))
-    # Which candidate wins is not known: the largest model, and the longest training, are reckoned with.
-    last = max(candidates, key=lambda one: (_size(proposal, one), one.epochs))
-    epochs = proposal.final_epochs or last.epochs
-    costs.append(_final_cost(proposal, model, last, epochs))
+    # Which model wins is not known: each is as likely as another, with its longest training.
+    longest = {one.model: one for one in sorted(candidates, key=lambda one: one.epochs)}.values()
+    costs.append(_mean([_final_cost(proposal, model, one) for one in longest]))
     if config.deploy:
-        seconds = model.deployment(last.model)
+        seconds = fmean(model.deployment(one.model) for one in longest)
         costs.append(Cost(phase=DEPLOYMENT, seconds=seconds, device_hours=seconds / 3600, detail="until it answers"))
     return costs
 
 
-def _final_cost(proposal: Proposal, model: CostModel, last: Candidate, epochs: float) -> Cost:
-    """Return what the final run takes: first it trains, then both models are scored."""
+def _mean(costs: Sequence[Cost]) -> Cost:
+    """Return the mean of what a phase may take, and between what and what it lies."""
+    seconds = [one.seconds for one in costs]
+    between = f"; {duration(min(seconds))} to {duration(max(seconds))} by the model that wins" if len(costs) > 1 else ""
+    return Cost(
+        phase=costs[0].phase,
+        seconds=fmean(seconds),
+        device_hours=fmean(one.device_hours for one in costs),
+        detail=f"{costs[0].detail}{between}",
+    )
+
+
+def _final_cost(proposal: Proposal, model: CostModel, last: Candidate) -> Cost:
+    """Return what the final run takes by a candidate's settings: first it trains, then both models are scored."""
+    epochs = proposal.final_epochs or last.epochs
     whole = proposal.sweeps.final(last, epochs, train=True)
     scored = tuple(replace(job, after=()) for job in whole.jobs if job.kind != "train")
     trained = () if proposal.config.skip_final else tuple(job for job in whole.jobs if job.kind == "train")
@@ -183,10 +196,6 @@ def probe_candidates(proposal: Proposal) -> list[Candidate]:
         fields = {name: getattr(largest, name) for name in largest.__struct_fields__}
         found.append(Candidate(**{**fields, "name": f"m{number}", "steps": min(20, largest.steps)}))
     return found
-
-
-def _size(proposal: Proposal, one: Candidate) -> int:
-    return next(facts.parameters or 0 for facts in proposal.models if facts.name == one.model)
 
 
 def _judged_by(proposal: Proposal) -> str:
