@@ -101,9 +101,14 @@ def main(command: list[str]) -> int:
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    begun_read, begun_write = os.pipe()
     child = os.fork()
     if child == 0:
         _become(command)
+    # Until it has its process group and its signals, one that is passed on to it would be lost.
+    os.close(begun_write)
+    os.read(begun_read, 1)
+    os.close(begun_read)
     while True:
         ready, _, _ = select.select([0, wake_read], [], [], 5.0)
         if wake_read in ready:
