@@ -75,6 +75,11 @@ def test_a_users_yaml_replaces_our_settings_and_they_are_named() -> None:
     assert overridden == {"learning_rate"}
 
 
+def test_no_strategy_is_no_strategy_in_a_yaml_and_in_a_setting() -> None:
+    settings, _ = merged({"eval_strategy": False}, config(set={"save_strategy": False}))
+    assert (settings["eval_strategy"], settings["save_strategy"]) == ("no", "no")
+
+
 def test_a_flag_before_the_yaml_loses_and_one_after_it_wins() -> None:
     before = config("lr", "config", lr=0.5, config="x.yaml")
     after = config("config", "lr", lr=0.5, config="x.yaml")

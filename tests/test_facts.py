@@ -33,6 +33,23 @@ def test_a_value_of_the_wrong_kind_is_refused(facts: Facts, key: str, value: Any
         facts.check_keys({key: value}, "--set")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("lr_scheduler_type", "cosin", "one of linear, cosine, .*, not 'cosin'\n.*did you mean 'cosine'"),
+        ("save_strategy", "never", "one of no, steps, epoch, best, not 'never'"),
+        ("flash_attn", "fa4", "one of auto, disabled, sdpa, fa2, fa3, not 'fa4'"),
+    ],
+)
+def test_a_name_that_a_setting_does_not_take_is_refused(facts: Facts, key: str, value: str, says: str) -> None:
+    with pytest.raises(UserError, match=f"(?s)my.yaml: {key} takes {says}"):
+        facts.check_keys({key: value}, "my.yaml")
+
+
+def test_no_is_a_strategy_though_yaml_reads_it_as_false(facts: Facts) -> None:
+    facts.check_keys({"save_strategy": False, "eval_strategy": "no"}, "my.yaml")
+
+
 def test_a_number_that_yaml_reads_as_text_is_explained(facts: Facts) -> None:
     with pytest.raises(UserError, match=r"write it as 1\.0e-05"):
         facts.check_keys({"learning_rate": "1e-5"}, "my.yaml")

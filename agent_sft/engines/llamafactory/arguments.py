@@ -157,6 +157,7 @@ def merge_user_yaml(
     Returns:
         The settings, and which of ours the YAML replaced.
     """
+    theirs, asked = _named_strategies(theirs), _named_strategies(config.set)
     names = list(config.given)
     after = names[names.index("config") + 1 :] if "config" in names else names
     winners = {*after, *(name for name in names if name in ALWAYS_WIN)}
@@ -167,8 +168,13 @@ def merge_user_yaml(
     overrides = tuple(
         Override(key, ours[key], value) for key, value in laid.items() if key in ours and ours[key] != value
     )
-    merged = {**ours, **laid, **config.set}
+    merged = {**ours, **laid, **asked}
     return merged, overrides
+
+
+def _named_strategies(values: dict[str, Any]) -> dict[str, Any]:
+    """Take `save_strategy: no`, which YAML reads as false, for the strategy of that name, as it is meant."""
+    return {key: "no" if value is False and key.endswith("_strategy") else value for key, value in values.items()}
 
 
 def read_user_yaml(path: Path) -> dict[str, Any]:

@@ -39,13 +39,15 @@ class Facts:
 
     arguments: dict[str, str]
     """Every key a training YAML may hold, with the simple type it takes (`any` where there are several)."""
+    choices: dict[str, list[str]]
+    """The names that a setting may take, of settings that take a few names only."""
     templates: dict[str, dict[str, Any]]
     """Chat templates: control tokens (`markers`), `tool_format`, whether made for `thinking`."""
     models: dict[str, dict[str, str | None]]
     """Hub names: display `name` and the `template` that belongs to it, None for base models."""
 
     def check_keys(self, values: dict[str, Any], where: str) -> None:
-        """Refuse keys that LLaMA-Factory does not know and values of the wrong kind.
+        """Refuse keys that LLaMA-Factory does not know, values of the wrong kind, and names it has not got.
 
         Raises:
             UserError: with the nearest known key.
@@ -68,13 +70,24 @@ class Facts:
                     where=where,
                     fix=_hint(value),
                 )
+            self._check_choice(key, value, where)
+
+    def _check_choice(self, key: str, value: Any, where: str) -> None:
+        choices = self.choices.get(key)
+        if choices is None or value is None or value in choices or (value is False and "no" in choices):
+            return
+        raise UserError(
+            f"{key} takes one of {', '.join(choices)}, not {value!r}",
+            where=where,
+            fix=nearest(str(value), choices) or None,
+        )
 
 
 def load_facts(python: Path, versions: dict[str, str | None]) -> Facts:
     """Ask the LLaMA-Factory of this environment for its tables; some 10 s the first time, then kept."""
     value = cached(
         "llamafactory-facts",
-        {"python": str(python), "versions": versions, "layout": 1},
+        {"python": str(python), "versions": versions, "layout": 2},
         lambda: call_inside(python, INSIDE / "describe.py", timeout=300),
     )
     return Facts(**value)

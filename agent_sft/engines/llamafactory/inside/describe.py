@@ -9,6 +9,7 @@ from llamafactory.data.template import TEMPLATES
 from llamafactory.extras.constants import DEFAULT_TEMPLATE, SUPPORTED_MODELS
 from llamafactory.hparams import RayArguments
 from llamafactory.hparams.parser import _TRAIN_ARGS
+from transformers import HfArgumentParser
 
 MARKER = re.compile(r"<[|｜/]?[A-Za-z_][^<>\s]*>|\[/?[A-Z_]+\]")
 
@@ -40,6 +41,12 @@ def main() -> None:
         for field in dataclasses.fields(group)
         if field.init
     }
+    # What the parser of a command line would hold them to; one of YAML files takes any name, and fails later on.
+    choices = {
+        action.dest: [str(getattr(choice, "value", choice)) for choice in action.choices]
+        for action in HfArgumentParser(_TRAIN_ARGS)._actions
+        if action.choices is not None
+    }
     templates = {
         name: {
             "markers": markers(template),
@@ -53,7 +60,8 @@ def main() -> None:
         for name, paths in SUPPORTED_MODELS.items()
         for path in paths.values()
     }
-    print(json.dumps({"arguments": arguments, "templates": templates, "models": models}), file=sys.__stdout__)
+    known = {"arguments": arguments, "choices": choices, "templates": templates, "models": models}
+    print(json.dumps(known), file=sys.__stdout__)
 
 
 if __name__ == "__main__":
