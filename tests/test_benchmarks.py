@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.asha_vs_grid import Pair, Search
+from benchmarks.asha_vs_grid import Pair, Search, spread, together
 from benchmarks.gpu.analysis import Model, attention_operations, dense_operations, mean_of_last, ratio, summarise
 from benchmarks.gpu.conversations import about_tokens, make_conversations
 from benchmarks.gpu.page import markdown
@@ -191,6 +191,16 @@ def test_what_a_shorter_search_loses_is_a_share_of_what_training_gained() -> Non
     pair = Pair(1, grid, asha, difference=0.1, low=-0.05, high=0.25, p=0.2)
     assert pair.share == pytest.approx(0.05)
     assert " 33% " in pair.line() and "5.0% of what was gained" in pair.line()
+
+
+def test_a_shorter_search_is_held_against_what_another_seed_does_to_the_grids_winner() -> None:
+    def pair(seed: int, grid: float, asha: float) -> Pair:
+        both = [Search(steps, "a", loss, 3.0, "", 1.0) for steps, loss in ((900, grid), (300, asha))]
+        return Pair(seed, both[0], both[1], difference=asha - grid, low=None, high=None, p=1.0)
+
+    pairs = [pair(1, 1.0, 1.1), pair(2, 1.25, 1.25), pair(3, 1.1, 1.3)]
+    assert spread(pairs) == pytest.approx(0.25)
+    assert together(pairs).startswith("steps: 33% of the grid's; asha's winners' loss less that of the grid's: +0.1000")
 
 
 def test_the_scheduler_is_measured_in_three_ways(repo: Path) -> None:

@@ -9,7 +9,14 @@ import pytest
 
 from agent_sft.config.planning import PlanConfig, read_plan_config
 from agent_sft.errors import UserError
-from agent_sft.planning.grid import candidates_of, default_batch, default_epochs, default_rate, shared_out
+from agent_sft.planning.grid import (
+    candidates_of,
+    default_batch,
+    default_epochs,
+    default_rate,
+    shared_out,
+    warm_up_of,
+)
 from agent_sft.report.plan.record import ModelFacts
 
 
@@ -42,6 +49,20 @@ def test_three_ranks_with_a_rate_each_at_the_usual_batch() -> None:
     found = candidates_of(asked(), [facts()], 1000, 1)
     assert [(one.rank, one.rate) for one in found] == [(8, 1.5e-4), (16, 1e-4), (32, 5e-5)]
     assert {(one.batch, one.epochs, one.steps) for one in found} == {(16, 3.0, 189)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"warmup_steps": 0.1}, 10),
+        ({"warmup_steps": 25}, 25),
+        ({"warmup_steps": 25, "warmup_ratio": 0.03}, 3),
+        ({"warmup_steps": 0.1, "lr_scheduler_type": "constant"}, 0),
+        ({}, 0),
+    ],
+)
+def test_the_warm_up_is_a_share_of_the_steps_or_a_number_of_them(settings: dict[str, Any], steps: int) -> None:
+    assert warm_up_of(settings, 98) == steps
 
 
 def test_rates_shrink_with_the_square_root_of_the_batch() -> None:

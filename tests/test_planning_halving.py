@@ -8,9 +8,9 @@ from agent_sft.planning.halving import rungs_of
 from agent_sft.report.plan.record import Candidate
 
 
-def candidates(count: int, steps: int = 900) -> list[Candidate]:
+def candidates(count: int, steps: int = 900, warm_up: int = 0) -> list[Candidate]:
     return [
-        Candidate(number=n, name=f"c{n}", model="m", rank=8, rate=1e-4, epochs=3, batch=4, steps=steps)
+        Candidate(number=n, name=f"c{n}", model="m", rank=8, rate=1e-4, epochs=3, batch=4, steps=steps, warm_up=warm_up)
         for n in range(1, count + 1)
     ]
 
@@ -22,14 +22,31 @@ def candidates(count: int, steps: int = 900) -> list[Candidate]:
         (3, 900, [(3, 300), (1, None)]),
         (4, 900, [(4, 100), (2, 300), (1, None)]),
         (1, 900, [(1, None)]),
-        (9, 60, [(9, 20), (1, None)]),
-        (9, 20, [(9, None)]),
     ],
 )
 def test_one_of_three_goes_on_and_every_rung_is_three_times_as_long(
     count: int, steps: int, rungs: list[tuple[int, int | None]]
 ) -> None:
     there = candidates(count, steps)
+    assert [(rung.candidates, rung.step(there[0])) for rung in rungs_of(there)] == rungs
+
+
+@pytest.mark.parametrize(
+    ("count", "steps", "warm_up", "rungs"),
+    [
+        (9, 1000, 50, [(9, 112), (3, 334), (1, None)]),
+        (9, 1000, 100, [(9, 200), (3, 448), (1, None)]),
+        (9, 1000, 150, [(9, 300), (3, None)]),
+        (9, 1000, 300, [(9, None)]),
+        (9, 60, 0, [(9, 10), (3, 25), (1, None)]),
+        (9, 20, 0, [(9, 10), (3, None)]),
+        (9, 10, 0, [(9, None)]),
+    ],
+)
+def test_the_first_rung_is_clear_of_the_warm_up_and_of_the_first_ten_steps(
+    count: int, steps: int, warm_up: int, rungs: list[tuple[int, int | None]]
+) -> None:
+    there = candidates(count, steps, warm_up)
     assert [(rung.candidates, rung.step(there[0])) for rung in rungs_of(there)] == rungs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent_sft.config.planning import DATA_OPTIONS, PlanConfig
@@ -102,6 +102,19 @@ def steps_of(examples: int, batch: int, epochs: float) -> int:
     return max(1, math.ceil(epochs * math.ceil(examples / batch)))
 
 
+def warm_up_of(settings: Mapping[str, Any], steps: int) -> int:
+    """Return the optimizer steps while the learning rate rises; the rule is that of transformers' trainer.
+
+    Args:
+        settings: LLaMA-Factory's.
+        steps: of the training.
+    """
+    if settings.get("lr_scheduler_type") == "constant":
+        return 0
+    asked = settings["warmup_ratio"] if settings.get("warmup_ratio") is not None else settings.get("warmup_steps") or 0
+    return int(asked) if asked >= 1 else math.ceil(asked * steps)
+
+
 def candidates_of(config: PlanConfig, models: Sequence[ModelFacts], rows: int, processes: int) -> list[Candidate]:
     """Return the candidates, in their order: every model with every setting.
 
@@ -116,7 +129,7 @@ def candidates_of(config: PlanConfig, models: Sequence[ModelFacts], rows: int, p
         settings = settings_for(config, facts.model, facts.template)
         batch = batch_of(config, settings, processes, rows)
         for (rank, rate), epochs in itertools.product(_pairs(config, batch), config.epochs or (default_epochs(rows),)):
-            number = len(found) + 1
+            number, steps = len(found) + 1, steps_of(rows, batch, epochs)
             words = [f"r{rank}"] if rank is not None else []
             words.append(f"lr{rate:g}")
             words += [f"e{epochs:g}"] if len(config.epochs) > 1 else []
@@ -129,7 +142,8 @@ def candidates_of(config: PlanConfig, models: Sequence[ModelFacts], rows: int, p
                     rate=rate,
                     epochs=epochs,
                     batch=batch,
-                    steps=steps_of(rows, batch, epochs),
+                    steps=steps,
+                    warm_up=warm_up_of(settings, steps),
                 )
             )
     return found

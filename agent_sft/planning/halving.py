@@ -2,7 +2,8 @@
 
 Every training has the learning-rate schedule of its whole length from its first step on, is stopped with a whole
 checkpoint at a rung, and goes on from it if it is among the best third there (Li et al. 2020, "A System for Massively
-Parallel Hyperparameter Tuning", whose trainings are all equally long here, so that a rung is waited for as a whole).
+Parallel Hyperparameter Tuning", whose trainings are all equally long here, so that a rung is waited for as a whole), or
+cannot be told from these.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ KEPT = 3
 """One of so many goes on from each rung."""
 FEWEST_STEPS = 10
 """Of the first rung: fewer tell nothing."""
+WARM_UPS = 2
+"""Of the first rung: where the rate has only just risen, candidates differ by what the rise did to them."""
+LEAST_GROWTH = 2
+"""Each rung is so many times as far as the one before: nearer ones would sort by the same again."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Rung:
     share: float | None
     """Of each training's steps; None for all of them."""
     candidates: int
-    """How many are trained so far."""
+    """How many are trained so far; after the first rung at least, since those that cannot be told apart go on too."""
 
     def step(self, candidate: Candidate) -> int | None:
         """Return the optimizer step at which a training stops; None where it goes to its end."""
@@ -34,14 +39,20 @@ class Rung:
 
 
 def rungs_of(candidates: Sequence[Candidate]) -> list[Rung]:
-    """Return the rungs for candidates: 9 of them go a ninth of the way, 3 a third, 1 to the end."""
+    """Return the rungs for candidates: 9 of them go a ninth of the way, 3 a third, 1 to the end.
+
+    Where a ninth is too little to tell them apart, the first rung is as far as it takes, and those after it lie nearer
+    together; where no room is left for one, fewer are sorted out.
+    """
     counts = [len(candidates)]
     while counts[-1] > 1:
         counts.append(math.ceil(counts[-1] / KEPT))
-    shortest = min(one.steps for one in candidates)
-    shares = [KEPT ** -(len(counts) - 1 - number) for number in range(len(counts))]
-    rungs = [Rung(share, count) for share, count in zip(shares, counts, strict=True)]
-    # A rung of too few steps is left out; what would have been sorted out there goes on to the next one.
-    kept = [rung for rung in rungs[:-1] if rung.share is not None and rung.share * shortest >= FEWEST_STEPS]
-    kept = [Rung(rung.share, len(candidates) if number == 0 else rung.candidates) for number, rung in enumerate(kept)]
-    return [*kept, Rung(None, counts[-1] if kept else len(candidates))]
+    first = max(KEPT ** (1 - len(counts)), *(_first_steps(one) / one.steps for one in candidates))
+    room = int(math.log2(1 / first) / math.log2(LEAST_GROWTH)) if first < 1 else 0
+    number = min(len(counts) - 1, room)
+    shares = [first ** ((number - rung) / number) for rung in range(number)]
+    return [*(Rung(share, count) for share, count in zip(shares, counts, strict=False)), Rung(None, counts[number])]
+
+
+def _first_steps(candidate: Candidate) -> int:
+    return max(FEWEST_STEPS, WARM_UPS * candidate.warm_up)

@@ -105,6 +105,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """Conversations of an optimizer step, over all devices."""
     steps: int
     """Optimizer steps of the search."""
+    warm_up: int = 0
+    """Of these, while the learning rate rises."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
