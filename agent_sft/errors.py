@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -56,6 +56,18 @@ class WorkFailed(Exception):
         if self.fix:
             lines.append(f"  {self.fix}")
         return "\n".join(lines)
+
+
+def wrong_value(found: Mapping[str, object]) -> str:
+    """Return what a model's validation found wrong with a value, and the value where it is short enough to be shown.
+
+    Args:
+        found: of `ValidationError.errors()`.
+    """
+    message = str(found["msg"]).removeprefix("Value error, ")
+    given = found.get("input")
+    shown = bool(found["loc"]) and isinstance(given, str | int | float | None) and "(given:" not in message
+    return f"{message[:1].lower()}{message[1:]}" + (f" (given: {given})" if shown else "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from agent_sft.errors import UserError, nearest
+from agent_sft.errors import UserError, nearest, wrong_value
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -155,10 +155,8 @@ def _wrong_parameter(kind: str, error: ValidationError, known: list[str], where:
     elif first["type"] == "missing":
         what, fix = f"'{kind}' needs the parameter '{key}'", None
     else:
-        message = first["msg"].removeprefix("Value error, ")
-        what, fix = f"the parameter '{key}' of '{kind}': {message[:1].lower()}{message[1:]}", None
-        if not key:
-            what = f"the parameters of '{kind}': {message[:1].lower()}{message[1:]}"
+        place = f"the parameter '{key}' of '{kind}'" if key else f"the parameters of '{kind}'"
+        what, fix = f"{place}: {wrong_value(first)}", None
     return UserError(what, where=where, fix=fix)
 
 

@@ -43,7 +43,7 @@ def test_every_built_in_kind_is_found_by_its_name(repo: Path) -> None:
         ("trim_trailing", {"x": 1}, "'trim_trailing' has no parameter 'x'", "it has none"),
         ("sample", {"sed": 3}, "'sample' has no parameter 'sed'", "did you mean 'seed'?"),
         ("sample", {}, "'sample' needs the parameter 'n'", None),
-        ("sample", {"n": 0}, "the parameter 'n' of 'sample': input should be greater than 0", None),
+        ("sample", {"n": 0}, "the parameter 'n' of 'sample': input should be greater than 0 (given: 0)", None),
         ("none.py:X", {}, "no such file", "it was named as the transform"),
     ],
 )

@@ -53,7 +53,7 @@ def request_of(options: dict[str, Any]) -> ServeRequest:
     from pydantic import ValidationError
 
     from agent_sft.config.serve import ServeRequest
-    from agent_sft.errors import UserError
+    from agent_sft.errors import UserError, wrong_value
 
     values = {
         "model": options["model"],
@@ -72,7 +72,7 @@ def request_of(options: dict[str, Any]) -> ServeRequest:
     except ValidationError as error:
         first = error.errors()[0]
         flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else None
-        raise UserError(first["msg"].removeprefix("Value error, "), where=flag) from error
+        raise UserError(wrong_value(first), where=flag) from error
 
 
 def request_words(request: ServeRequest) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agent_sft.config.yaml_files import read_mapping
-from agent_sft.errors import UserError, nearest
+from agent_sft.errors import UserError, nearest, wrong_value
 
 KEY_VARIABLE = "AGENT_SFT_API_KEY"
 """Holds the teacher's key unless another variable is named."""
@@ -180,8 +180,7 @@ def _wrong_option(error: ValidationError, path: Path | None) -> UserError:
     if first["type"] == "extra_forbidden":
         where = f"{path}, {name}"
         return UserError("there is no such option", where=where, fix=nearest(name, DistillConfig.model_fields) or None)
-    message = first["msg"].removeprefix("Value error, ")
     if not name:
-        return UserError(message, where=place)
+        return UserError(wrong_value(first), where=place)
     where = f"{path}, {name}" if path is not None else flag
-    return UserError(f"{message[:1].lower()}{message[1:]} (given: {first['input']})", where=where)
+    return UserError(wrong_value(first), where=where)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agent_sft.config.yaml_files import read_mapping
-from agent_sft.errors import UserError, nearest
+from agent_sft.errors import UserError, nearest, wrong_value
 
 
 class LimitsConfig(BaseModel):
@@ -131,5 +131,4 @@ def _wrong_option(error: ValidationError, path: Path | None) -> UserError:
     if first["type"] == "extra_forbidden":
         known = LimitsConfig.model_fields if len(names) > 1 else EvaluationConfig.model_fields
         return UserError("there is no such option", where=where, fix=nearest(names[-1], known) or None)
-    message = first["msg"].removeprefix("Value error, ")
-    return UserError(f"{message[:1].lower()}{message[1:]} (given: {first['input']})", where=where)
+    return UserError(wrong_value(first), where=where)

@@ -12,7 +12,7 @@ from agent_sft.config.benchmark import BenchmarkConfig
 from agent_sft.config.callbacks import CallbackConfig
 from agent_sft.config.process import TransformConfig
 from agent_sft.config.yaml_files import read_mapping
-from agent_sft.errors import UserError, nearest
+from agent_sft.errors import UserError, nearest, wrong_value
 
 BACKENDS = ("local",)
 ALGORITHMS = ("sft",)
@@ -319,7 +319,6 @@ def wrong_key(error: ValidationError, where: str, models: Mapping[tuple[str, ...
     # A key that is not known comes before one that is missing: it is mostly what that was meant to be.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         above = tuple(str(part) for part in first["loc"][:-1] if not isinstance(part, int))
         known = models[above].model_fields if above in models else {}
@@ -327,4 +326,4 @@ def wrong_key(error: ValidationError, where: str, models: Mapping[tuple[str, ...
         return UserError(f"{place}: there is no such key", where=where, fix=hint)
     if first["type"] == "missing":
         return UserError(f"{place} is missing", where=where)
-    return UserError(f"{place}: {message[:1].lower()}{message[1:]}".removeprefix(": "), where=where)
+    return UserError(f"{place}: {wrong_value(first)}".removeprefix(": "), where=where)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from agent_sft.config.sft import SFTConfig
 from agent_sft.config.sweep import ResourcesConfig
 from agent_sft.config.yaml_files import read_mapping
-from agent_sft.errors import UserError, nearest
+from agent_sft.errors import UserError, nearest, wrong_value
 
 Way = Literal["loss", "evaluator", "drafted"]
 """How models are judged: by the loss on held-out conversations, by an evaluator of the user's, or by one that is made
@@ -189,9 +189,7 @@ def read_plan_config(given: dict[str, Any]) -> PlanConfig:
     except ValidationError as error:
         first = error.errors()[0]
         flag = _flag(str(first["loc"][0])) if first["loc"] else None
-        message = first["msg"].removeprefix("Value error, ")
-        value = f" (given: {first['input']})" if flag else ""
-        raise UserError(f"{message[:1].lower()}{message[1:]}{value}", where=flag) from error
+        raise UserError(wrong_value(first), where=flag) from error
 
 
 def _flag(name: str) -> str:

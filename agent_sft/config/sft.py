@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from agent_sft.config.benchmark import BenchmarkConfig
 from agent_sft.config.callbacks import CallbackConfig
-from agent_sft.errors import UserError
+from agent_sft.errors import UserError, wrong_value
 
 Reporter = Literal["wandb", "tensorboard", "mlflow", "swanlab", "trackio"]
 
@@ -248,9 +248,7 @@ class SFTConfig(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else None
-            message = first["msg"].removeprefix("Value error, ")
-            value = "" if not flag else f" (given: {first['input']})"
-            raise UserError(f"{message[:1].lower()}{message[1:]}{value}" if flag else message, where=flag) from error
+            raise UserError(wrong_value(first), where=flag) from error
 
     @property
     def benchmarks(self) -> tuple[BenchmarkConfig, ...]:

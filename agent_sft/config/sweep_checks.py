@@ -13,7 +13,7 @@ from agent_sft.config.evaluation import EvaluationConfig, LimitsConfig, read_eva
 from agent_sft.config.sft import SFTConfig
 from agent_sft.config.sweep import EvaluatorConfig, SweepConfig
 from agent_sft.config.yaml_files import as_number
-from agent_sft.errors import UserError, nearest
+from agent_sft.errors import UserError, nearest, wrong_value
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 """What names a folder."""
@@ -196,6 +196,4 @@ def _check_evaluator(evaluator: EvaluatorConfig, where: str) -> None:
 def _wrong_value(error: ValidationError, where: str) -> UserError:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    value = f" (given: {first['input']})" if place else ""
-    return UserError(f"{message[:1].lower()}{message[1:]}{value}", where=f"{where}.{place}".rstrip("."))
+    return UserError(wrong_value(first), where=f"{where}.{place}".rstrip("."))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from agent_sft.errors import UserError, nearest
+from agent_sft.errors import UserError, nearest, wrong_value
 from agent_sft.files import parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -65,12 +65,10 @@ def validated(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
         within = inner.get(str(first["loc"][0])) if isinstance(inner, Mapping) else inner
         known = (within or model).model_fields if len(first["loc"]) > 1 else model.model_fields
         hint = nearest(str(first["loc"][-1]), known) if first["type"] == "extra_forbidden" else ""
-        what = f"{place}: {message[:1].lower()}{message[1:]}"
-        raise UserError(what, where=str(path), fix=hint or None) from error
+        raise UserError(f"{place}: {wrong_value(first)}", where=str(path), fix=hint or None) from error
 
 
 def as_number(value: Any) -> Any:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from agent_sft.config.planning import PlanConfig
 from agent_sft.config.serve import ServeRequest
-from agent_sft.errors import UserError, WorkFailed
+from agent_sft.errors import UserError, WorkFailed, wrong_value
 from agent_sft.report.plan.record import Deployed
 from agent_sft.runs.directory import now
 from agent_sft.runs.processes import StopSignal
@@ -38,7 +38,7 @@ def deploy(model: str, config: PlanConfig, stop: StopSignal, reporter: Reporter)
     try:
         request = ServeRequest.model_validate({"name": config.name, **config.serve, "model": model})
     except ValidationError as error:
-        raise UserError(error.errors()[0]["msg"], where="--serve") from error
+        raise UserError(wrong_value(error.errors()[0]), where="--serve") from error
     plan = plan_serving(request)
     record = _begun(plan.name, model, stop, reporter)
     if record is None:

@@ -17,7 +17,7 @@ from agent_sft.config.serve import ServeRequest
 from agent_sft.data.capabilities import resolve_capability
 from agent_sft.engines.model_files import ModelFiles
 from agent_sft.engines.served import ServedModel
-from agent_sft.errors import UserError, WorkFailed, nearest
+from agent_sft.errors import UserError, WorkFailed, nearest, wrong_value
 from agent_sft.evals.results import EVALUATION, RESULTS, Evaluation, Place, Trial, failed, missing, read_results
 from agent_sft.files import write_atomic
 from agent_sft.runs.directory import RunDirectory, check_is_directory
@@ -315,8 +315,8 @@ def serve_request(model: str, options: dict[str, Any]) -> ServeRequest:
         known = list(ServeRequest.model_fields)
         unknown = first["type"] == "extra_forbidden"
         hint = nearest(name, known) if unknown else ""
-        message = "there is no such option" if unknown else first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{message[:1].lower()}{message[1:]}", where=f"serve.{name}", fix=hint or None) from error
+        message = "there is no such option" if unknown else wrong_value(first)
+        raise UserError(message, where=f"serve.{name}", fix=hint or None) from error
 
 
 @contextmanager

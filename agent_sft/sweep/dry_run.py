@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from agent_sft.config.serve import ServeRequest
 from agent_sft.config.tiny import is_made_here
 from agent_sft.engines.llamafactory.shape import local_folder
-from agent_sft.errors import UserError, WorkFailed
+from agent_sft.errors import UserError, WorkFailed, wrong_value
 from agent_sft.report.numbers import counted, duration, plain
 from agent_sft.stages.doctor_fit import gib
 from agent_sft.stages.evaluating import shown_commands
@@ -171,7 +171,7 @@ class _Shown:
         except (UserError, WorkFailed) as error:
             yield f"# cannot be served as it is now: {str(error).partition(NEWLINE)[0]}"
         except ValidationError as error:
-            yield f"would be refused: serve: {error.errors()[0]['msg']}"
+            yield f"would be refused: serve: {wrong_value(error.errors()[0])}"
 
     def _sums(self) -> Iterator[str]:
         left = [job for job in self._plan.jobs if self._reasons[job.id] is not None]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent_sft.config.yaml_files import as_number
-from agent_sft.errors import UserError, nearest
+from agent_sft.errors import UserError, nearest, wrong_value
 
 BATCH = 2
 PASSES = 10_000
@@ -52,8 +52,7 @@ class Settings(BaseModel):
         try:
             return Settings.model_validate({**self.model_dump(), name: as_number(value)})
         except ValidationError as error:
-            said = error.errors()[0]["msg"]
-            raise UserError(f"{name}: {said[:1].lower()}{said[1:]} (given: {value})") from error
+            raise UserError(f"{name}: {wrong_value(error.errors()[0])}") from error
 
     def all_changed(self, values: Mapping[str, Any]) -> Settings:
         """Return the settings with several of them changed."""

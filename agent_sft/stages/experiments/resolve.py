@@ -21,7 +21,7 @@ from agent_sft.data.pipeline import make_pipeline, with_paths
 from agent_sft.engines.environments import engine_python, engine_versions
 from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS, load_facts
 from agent_sft.engines.llamafactory.templates import expected_template
-from agent_sft.errors import UserError, nearest
+from agent_sft.errors import UserError, nearest, wrong_value
 from agent_sft.files import write_atomic
 from agent_sft.stages.callbacks.contract import Callback
 from agent_sft.stages.callbacks.registry import make_callbacks
@@ -113,8 +113,7 @@ class Resolved:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            message = first["msg"].removeprefix("Value error, ")
-            raise UserError(f"{place}: {message}".removeprefix(": "), where=self.source) from error
+            raise UserError(f"{place}: {wrong_value(first)}".removeprefix(": "), where=self.source) from error
 
     def write_inputs(self, folder: Path) -> None:
         """Write what the training reads of the experiment file: the pipeline, and rows that stand in it."""
