@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from agent_sft.engines.environments import call_inside, engine_python, engine_versions, known_environments
+from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS
 from agent_sft.errors import UserError, WorkFailed
 
 if TYPE_CHECKING:
@@ -49,6 +51,36 @@ def test_an_unknown_environment_gets_the_nearest_known_one() -> None:
 def test_versions_are_those_of_the_other_python() -> None:
     versions = engine_versions(PYTHON, ["click", "no-such-distribution"])
     assert versions == {"click": version("click"), "no-such-distribution": None}
+
+
+def test_versions_are_read_where_all_that_is_installed_lies_in_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    place = tmp_path / "lib" / "python3.11" / "site-packages"
+    for folder, file in (("Some_Name-1.0.dist-info", "METADATA"), ("old.one-3.egg-info", "PKG-INFO")):
+        (place / folder).mkdir(parents=True)
+        (place / folder / file).write_text("Metadata-Version: 2.1\nName: x\nVersion: 2.13.0+cpu\n\nVersion: none\n")
+    (place / "older-4.egg-info").write_text("Name: older\nVersion: 4\n")
+    (place / "some_name").mkdir()
+    (place / "code.pth").write_text("import sys\n")
+    (tmp_path / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\necho \'{"some.name": "asked"}\'\n')
+    python.chmod(0o755)
+    names = ["some.name", "old-one", "older", "missing"]
+    expected = {"some.name": "2.13.0+cpu", "old-one": "2.13.0+cpu", "older": "4", "missing": None}
+    assert engine_versions(python, names) == expected
+    (place / "elsewhere.pth").write_text("/another/folder\n")
+    assert engine_versions(python, names) == {"some.name": "asked"}
+
+
+def test_an_engine_has_the_versions_that_its_python_tells(train_python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    code = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
+    told = subprocess.run([train_python, "-c", code, *DISTRIBUTIONS], capture_output=True, check=True).stdout
+    assert engine_versions(train_python, DISTRIBUTIONS) == json.loads(told)
 
 
 def test_a_python_that_does_not_run_is_said(tmp_path: Path) -> None:
