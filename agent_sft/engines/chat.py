@@ -1,4 +1,8 @@
-"""Many requests at once to an OpenAI-compatible server, tried again with growing pauses where the server fails."""
+"""Many requests at once to an OpenAI-compatible server, tried again with growing pauses where the server fails.
+
+httpx is imported by whoever asks: it imports what its own command line shows its answers with, and most commands that
+could ask do not.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import httpx
 import orjson
 
 from agent_sft.engines.endpoint import Refused
 from agent_sft.engines.served import ServedModel
+
+if TYPE_CHECKING:
+    import httpx
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a request is tried again: doubled each time, half of it at random (so that not all come at once)."""
@@ -57,6 +63,8 @@ class ChatClient:
             timeout: seconds until an attempt that got no answer is given up.
             retries: attempts after the first.
         """
+        import httpx
+
         self._model = model
         self._retries = retries
         self._not_before = 0.0
@@ -93,6 +101,8 @@ class ChatClient:
             ContextFull: the conversation is too long.
             ProviderFailed: no attempt got an answer, or the server refuses such requests.
         """
+        import httpx
+
         body = orjson.dumps({"model": self._model.name, "messages": messages, **options})
         attempt = 0
         while True:
@@ -155,6 +165,8 @@ def served_names(url: str, key: str, *, timeout: float = 10.0) -> list[str]:
         Refused: the server answered with another status than 200.
         OSError: nothing answers there, or not with a list of models.
     """
+    import httpx
+
     try:
         with httpx.Client(timeout=timeout, trust_env=_by_proxy(url)) as client:
             answer = client.get(f"{url}/models", headers=_headers(key))
