@@ -42,7 +42,7 @@ def started(engine: Engine, folder: Path) -> Iterator[Path]:
     shared = engine.shared
     python = engine_python(shared.environment)
     command = shared.server_command(python, folder, "PYTEST_")
-    child = Child(command, log=folder / f"{shared.environment}.log", env=engine.environment(python))
+    child = Child(command, log=folder / f"{shared.name}.log", env=engine.environment(python))
     try:
         yield shared.socket(folder)
     finally:

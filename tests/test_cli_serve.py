@@ -69,7 +69,7 @@ def test_a_dry_run_of_llamafactorys_server(run: Path, asked: RunCli) -> None:
     assert "one request at a time" in shown.stdout
     assert f"adapter_name_or_path: {run}" in shown.stdout
     assert "export API_KEY='(random)'" in shown.stdout
-    assert shown.stdout.splitlines()[-1].endswith("-m llamafactory.cli api llamafactory.yaml")
+    assert shown.stdout.splitlines()[-1].endswith("llamafactory/inside/command.py api llamafactory.yaml")
 
 
 @pytest.mark.parametrize(

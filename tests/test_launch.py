@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
 
-from agent_sft.engines.llamafactory.launch import Launch, training_command, training_environment
+from agent_sft.engines.forks.sharing import FORKS
+from agent_sft.engines.llamafactory.facts import INSIDE
+from agent_sft.engines.llamafactory.launch import (
+    LEFT_OUT,
+    SHARED_DEEPSPEED,
+    Launch,
+    training_command,
+    training_environment,
+)
 
 ONE = Launch(processes=1, nodes=1, node_rank=0, master_addr="127.0.0.1", master_port=None)
 PYTHON, YAML, ATTEMPT = Path("env/bin/python"), Path("a b/train.yaml"), Path("a b")
@@ -24,6 +33,21 @@ def test_one_process_is_started_directly() -> None:
 
 def test_deepspeed_always_goes_through_torchrun() -> None:
     assert "torch.distributed.run" in command(ONE, deepspeed=True)
+
+
+def test_torchrun_has_each_process_forked_where_there_is_something_to_fork_it_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(FORKS, "/somewhere")
+    started = training_command(PYTHON, ONE, YAML, ATTEMPT, deepspeed=True, started=SHARED_DEEPSPEED.forked)
+    torchrun, program = started[: started.index("--no-python")], started[started.index("--no-python") + 1 :]
+    assert torchrun == command(ONE, deepspeed=True)[: len(torchrun)]
+    assert "/somewhere/deepspeed.socket" in program
+    assert program[-3:] == command(ONE)[-3:]
+
+
+def test_what_is_left_out_where_processes_are_forked_is_known() -> None:
+    assert frozenset(runpy.run_path(str(INSIDE / "leaving_out.py"))["TRACKERS"]) == LEFT_OUT
 
 
 def test_processes_on_one_machine_meet_on_a_port_of_the_systems_choice() -> None:

@@ -11,6 +11,7 @@ import pytest
 from agent_sft.engines.forks.sharing import FORKS, Shared
 from agent_sft.engines.inspect.tasks import SHARED as INSPECT
 from agent_sft.engines.llamafactory.launch import SHARED as LLAMAFACTORY
+from agent_sft.engines.llamafactory.launch import SHARED_DEEPSPEED as DEEPSPEED
 from agent_sft.engines.vllm.launch import SHARED as VLLM
 from agent_sft.sweep.executor import Handle
 from agent_sft.sweep.forking import Forking, jobs_of
@@ -137,7 +138,7 @@ def test_a_single_training_starts_by_itself(plan: SweepPlan) -> None:
     assert not executor.commands
 
 
-def test_several_processes_and_deepspeed_are_started(plan: SweepPlan, repo: Path, tmp_path: Path) -> None:
+def test_trainings_by_deepspeed_share_one_of_their_own(plan: SweepPlan, repo: Path, tmp_path: Path) -> None:
     assert jobs_of(plan)[LLAMAFACTORY] == {"train/a", "train/b"}
     losses = plan_of(
         tmp_path, data=["a.json"], sft={"model": "tiny"}, evaluators=[{"evaluator": "loss", "task": "b.json"}]
@@ -147,4 +148,5 @@ def test_several_processes_and_deepspeed_are_started(plan: SweepPlan, repo: Path
     deepspeed = str(repo / "ds_configs" / "ds_zero2.json")
     variants = [{"name": "two", "sft": {"nproc_per_node": 2}}, {"name": "zero", "sft": {"deepspeed": deepspeed}}]
     mixed = plan_of(tmp_path, variants=[*variants, {"name": "one"}], sft={"model": "tiny", "input": ["a.json"]})
-    assert jobs_of(mixed)[LLAMAFACTORY] == {"train/one"}
+    assert jobs_of(mixed)[LLAMAFACTORY] == {"train/two", "train/one"}
+    assert jobs_of(mixed)[DEEPSPEED] == {"train/zero"}

@@ -10,6 +10,7 @@ from agent_sft.engines.environments import engine_python
 from agent_sft.engines.llamafactory.checkpoints import weights_fault
 from agent_sft.engines.llamafactory.export import export_command, export_environment, export_settings
 from agent_sft.engines.llamafactory.failures import remedy
+from agent_sft.engines.llamafactory.launch import SHARED
 from agent_sft.engines.model_files import SMALL_FILES, WEIGHTS, ModelFiles
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import unwritable, write_atomic
@@ -88,7 +89,7 @@ def _merge(model: ModelFiles, target: Path, log: Path, reporter: Reporter, stop:
     write_atomic(settings, export_settings(model.folder.absolute(), model.base, model.settings, target.absolute()))
     reporter.say(f"export: merging {model.reference} into {model.base}; log in {log}")
     log.unlink(missing_ok=True)
-    child = Child(export_command(python, settings.absolute()), log=log, env=export_environment(python))
+    child = Child(SHARED.forked(export_command(python, settings.absolute())), log=log, env=export_environment(python))
     try:
         while (code := child.poll()) is None:
             stop.pause(POLL_SECONDS)

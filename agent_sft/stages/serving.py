@@ -15,6 +15,7 @@ from agent_sft.config.serve import ServeRequest
 from agent_sft.engines.endpoint import Refused, refuses_without_key
 from agent_sft.engines.failures import server_remedy
 from agent_sft.engines.llamafactory import api_server
+from agent_sft.engines.llamafactory.launch import SHARED as LLAMAFACTORY
 from agent_sft.engines.llamafactory.launch import shown_environment
 from agent_sft.engines.served import ServedModel
 from agent_sft.engines.vllm import failures as vllm_failures
@@ -65,8 +66,8 @@ class Server:
         self._memory = free_memory(plan.gpus)
         command, environment = launch(plan, port, key, place)
         self.log.unlink(missing_ok=True)
-        forks = plan.backend == "vllm" and not plan.gpus
-        self._child = Child(SHARED.forked(command) if forks else command, log=self.log, env=environment, hold=hold)
+        shared = SHARED if plan.backend == "vllm" else LLAMAFACTORY
+        self._child = Child(command if plan.gpus else shared.forked(command), log=self.log, env=environment, hold=hold)
 
     @property
     def model(self) -> ServedModel:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from agent_sft.engines.deepspeed.extensions import held_extensions
 from agent_sft.engines.llamafactory.arguments import fingerprinted
 from agent_sft.engines.llamafactory.checkpoints import find_checkpoints, weights_fault
 from agent_sft.engines.llamafactory.failures import remedy
-from agent_sft.engines.llamafactory.launch import SHARED, training_command, training_environment
+from agent_sft.engines.llamafactory.launch import (
+    LEFT_OUT,
+    SHARED,
+    SHARED_DEEPSPEED,
+    training_command,
+    training_environment,
+)
 from agent_sft.engines.llamafactory.paths import plainly_named
 from agent_sft.engines.llamafactory.results import TrainerLog, trainer_files
 from agent_sft.errors import UserError, WorkFailed
@@ -240,16 +247,16 @@ def _run_trainer(
     python = plan.python
     assert python is not None
     log = attempt / "train.log"
-    command = training_command(
-        python, plan.launch, attempt / "train.yaml", attempt, deepspeed=plan.deepspeed is not None
+    command = partial(
+        training_command, python, plan.launch, attempt / "train.yaml", attempt, deepspeed=plan.deepspeed is not None
     )
-    plan.run.record("trainer started", attempt=attempt.name, command=command)
+    plan.run.record("trainer started", attempt=attempt.name, command=command())
     several = f"{plan.launch.world_size} processes, " if plan.launch.world_size > 1 else ""
     reporter.say(f"train: {several}log in {log}")
     follower = TrainerLog(plan.output_dir / "trainer_log.jsonl")
     with _place_to_compile(plan, python) as (environment, hold):
         environment |= loop.variables() if loop is not None else {}
-        child = Child(_started(plan, command), log=log, env=environment, hold=[lock, *hold])
+        child = Child(command(started=_started(plan)), log=log, env=environment, hold=[lock, *hold])
         try:
             checked = False
             while (code := child.poll()) is None:
@@ -279,10 +286,13 @@ def _run_trainer(
         raise WorkFailed(f"the training failed (exit code {code})", log=log, fix=remedy(log, code))
 
 
-def _started(plan: TrainingPlan, command: list[str]) -> list[str]:
-    """Return the command as it is started: forked from a process that has the engine imported, where it can be."""
-    alone = plan.launch.world_size == 1 and plan.deepspeed is None and not plan.gpus
-    return SHARED.forked(command) if alone and plan.arguments.get("report_to") == "none" else command
+def _started(plan: TrainingPlan) -> Callable[[Sequence[str]], list[str]]:
+    """Return how its processes are started: forked from one that has the engine imported, where they can be."""
+    asked = plan.arguments.get("report_to", "all")
+    trackers = {asked} if isinstance(asked, str) else set(asked or ())
+    if plan.gpus or trackers & {"all", *LEFT_OUT}:
+        return list
+    return (SHARED if plan.deepspeed is None else SHARED_DEEPSPEED).forked
 
 
 @contextmanager

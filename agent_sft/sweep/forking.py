@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from agent_sft.config.secrets import environment_with_secrets
 from agent_sft.engines.environments import engine_python
@@ -15,6 +15,7 @@ from agent_sft.engines.forks.sharing import FORKS, Shared
 from agent_sft.engines.inspect.launch import environment as inspect_environment
 from agent_sft.engines.inspect.tasks import SHARED as INSPECT
 from agent_sft.engines.llamafactory.launch import SHARED as LLAMAFACTORY
+from agent_sft.engines.llamafactory.launch import SHARED_DEEPSPEED as DEEPSPEED
 from agent_sft.engines.llamafactory.launch import Launch, training_environment
 from agent_sft.engines.vllm.launch import SHARED as VLLM
 from agent_sft.engines.vllm.launch import serving_environment
@@ -41,6 +42,7 @@ class Engine:
 
 ENGINES = (
     Engine(LLAMAFACTORY, lambda python: training_environment(python, ALONE, gpus=0), computes=True),
+    Engine(DEEPSPEED, lambda python: training_environment(python, ALONE, gpus=0), computes=True),
     Engine(VLLM, lambda _: serving_environment("", local=True, on_gpu=False), computes=True),
     Engine(INSPECT, lambda python: inspect_environment(environment_with_secrets(), "", None, python), computes=False),
 )
@@ -120,34 +122,32 @@ class Forking:
             python = engine_python(shared.environment)
             added = {**engine.environment(python), **share.environment()}
             environment = {name: value for name, value in added.items() if os.environ.get(name) != value}
-            command, log = shared.server_command(python, self._folder), self._folder / f"{shared.environment}.log"
+            command, log = shared.server_command(python, self._folder), self._folder / f"{shared.name}.log"
             self._servers[shared] = self._executor.submit("forking", command, share, environment, log)
 
 
 def jobs_of(plan: SweepPlan) -> dict[Shared, frozenset[str]]:
     """Return the jobs that can share an engine.
 
-    LLaMA-Factory: what it does in one process, trainings without DeepSpeed and held-out losses. vLLM: evaluations that
+    LLaMA-Factory: trainings without DeepSpeed, and held-out losses. DeepSpeed: trainings by it. vLLM: evaluations that
     need a server. Inspect: its evaluations.
     """
-    options: dict[str | None, Mapping[str, Any]] = {
-        one.name: {"deepspeed": one.sft.deepspeed, "nproc_per_node": one.sft.nproc_per_node}
-        for one in plan.variants
-        if one.sft is not None
+    by_deepspeed: dict[str | None, bool] = {
+        one.name: one.sft.deepspeed is not None for one in plan.variants if one.sft is not None
     }
     if plan.config.base is not None:
-        options[None] = plan.config.base
+        by_deepspeed[None] = plan.config.base.get("deepspeed") is not None
+    trainings = [job for job in plan.jobs if job.kind == "train" and job.variant in by_deepspeed]
 
-    def alone(job: Job) -> bool:
-        if job.kind != "train":
-            return job.evaluation is not None and job.evaluation.evaluator == "loss"
-        asked = options.get(job.variant)
-        return asked is not None and asked.get("deepspeed") is None and asked.get("nproc_per_node") in (None, 1)
+    def trained(*, deepspeed: bool) -> set[str]:
+        return {job.id for job in trainings if by_deepspeed[job.variant] is deepspeed}
+
+    def evaluated(evaluator: str) -> set[str]:
+        return {job.id for job in plan.jobs if job.evaluation is not None and job.evaluation.evaluator == evaluator}
 
     return {
-        LLAMAFACTORY: frozenset(job.id for job in plan.jobs if alone(job)),
+        LLAMAFACTORY: frozenset(trained(deepspeed=False) | evaluated("loss")),
+        DEEPSPEED: frozenset(trained(deepspeed=True)),
         VLLM: frozenset(job.id for job in plan.jobs if job.server is not None),
-        INSPECT: frozenset(
-            job.id for job in plan.jobs if job.evaluation is not None and job.evaluation.evaluator == "inspect"
-        ),
+        INSPECT: frozenset(evaluated("inspect")),
     }

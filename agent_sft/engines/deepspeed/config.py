@@ -11,6 +11,7 @@ from agent_sft.engines.cache import cached
 from agent_sft.engines.deepspeed.agreement import disagreements
 from agent_sft.engines.deepspeed.keys import COMMENT_MARKS, TOP_LEVEL_KEYS
 from agent_sft.engines.environments import call_inside, engine_versions
+from agent_sft.engines.llamafactory.launch import SHARED_DEEPSPEED
 from agent_sft.errors import UserError, nearest
 from agent_sft.files import digest_file
 
@@ -115,7 +116,7 @@ def validate(path: Path, python: Path, version: str | None = None) -> DeepSpeedC
     problems = cached(
         "deepspeed-schema",
         {"file": digest_file(path), "deepspeed": version, "program": digest_file(VALIDATE)},
-        lambda: call_inside(python, VALIDATE, str(path.resolve()), timeout=300),
+        lambda: call_inside(python, VALIDATE, str(path.resolve()), timeout=300, started=SHARED_DEEPSPEED.forked),
     )["problems"]
     if problems:
         first = problems[0]

@@ -22,10 +22,17 @@ class Shared:
     """The file that imports it."""
     unread: tuple[str, ...] = ()
     """Beginnings of variables that it does not read while it is imported, beside our own."""
+    part: str = ""
+    """What it is told by from others of the same environment."""
+
+    @property
+    def name(self) -> str:
+        """What the process that has it imported is called."""
+        return self.part or self.environment
 
     def socket(self, folder: Path) -> Path:
         """Return where the process listens."""
-        return folder / f"{self.environment}.socket"
+        return folder / f"{self.name}.socket"
 
     def server_command(self, python: Path, folder: Path, *unread: str) -> list[str]:
         """Return the command of the process.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agent_sft.engines.llamafactory.launch import COMMAND
 from agent_sft.engines.model_files import ModelFiles
 
 LIMITS = (
@@ -46,7 +47,7 @@ def server_settings(model: ModelFiles, template: str, given: Mapping[str, Any]) 
 
 def server_command(python: Path, settings: Path) -> list[str]:
     """Return the command that serves by the YAML file `settings`."""
-    return [str(python), "-m", "llamafactory.cli", "api", str(settings)]
+    return [str(python), str(COMMAND), "api", str(settings)]
 
 
 def server_environment(key: str, port: int | str, name: str) -> dict[str, str]:

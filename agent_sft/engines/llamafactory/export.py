@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from agent_sft.engines.llamafactory.launch import Launch, training_environment
+from agent_sft.engines.llamafactory.launch import COMMAND, Launch, training_environment
 
 SHARD_GIGABYTES = 5
 """Size of a file of weights, as the hub likes them."""
@@ -16,7 +16,7 @@ SHARD_GIGABYTES = 5
 
 def export_command(python: Path, settings: Path) -> list[str]:
     """Return the command that merges by `settings`."""
-    return [str(python), "-m", "llamafactory.cli", "export", str(settings)]
+    return [str(python), str(COMMAND), "export", str(settings)]
 
 
 def export_environment(python: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,15 @@ class Launch:
         return self.processes * self.nodes
 
 
-def training_command(python: Path, launch: Launch, yaml: Path, attempt: Path, *, deepspeed: bool) -> list[str]:
+def training_command(
+    python: Path,
+    launch: Launch,
+    yaml: Path,
+    attempt: Path,
+    *,
+    deepspeed: bool,
+    started: Callable[[Sequence[str]], list[str]] = list,
+) -> list[str]:
     """Return the command that trains by `yaml`.
 
     One process is started directly; several, and DeepSpeed always, through torchrun. The settings travel
@@ -41,10 +49,11 @@ def training_command(python: Path, launch: Launch, yaml: Path, attempt: Path, *,
         yaml: LLaMA-Factory's settings.
         attempt: folder in which the trainer and we exchange what is going on.
         deepspeed: whether the settings name a DeepSpeed configuration.
+        started: returns the command by which each process is started, given what it runs.
     """
-    program = [str(INSIDE / "train.py"), str(yaml), str(attempt)]
+    program = started([str(python), str(INSIDE / "train.py"), str(yaml), str(attempt)])
     if launch.world_size == 1 and not deepspeed:
-        return [str(python), *program]
+        return program
     torchrun = [
         str(python),
         "-m",
@@ -58,11 +67,25 @@ def training_command(python: Path, launch: Launch, yaml: Path, attempt: Path, *,
         torchrun += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
     else:
         torchrun += [f"--master-addr={launch.master_addr}", f"--master-port={launch.master_port}"]
-    return [*torchrun, *program]
+    return [*torchrun, "--no-python", *program]
 
 
-SHARED = Shared("train", INSIDE / "imported.py", ("VLLM_",))
-"""What may not report to trackers: what is forked has imported LLaMA-Factory without them."""
+LEFT_OUT = frozenset({"wandb", "mlflow"})
+"""Trackers that what is forked has not imported."""
+_UNREAD = (
+    "VLLM_",
+    # What `begin` sees to.
+    "HF_DATASETS_CACHE",
+    # What LLaMA-Factory's server is told.
+    "API_",
+    # What torchrun tells its processes, and what we tell those of several.
+    *("GROUP_", "LOCAL_", "MASTER_", "RANK", "ROLE_", "TORCHELASTIC_", "TORCH_NCCL_", "WORLD_SIZE"),
+    *("PYTORCH_CUDA_ALLOC_CONF", "TORCH_EXTENSIONS_DIR"),
+)
+SHARED = Shared("train", INSIDE / "imported.py", _UNREAD)
+"""For what does not report to the trackers that are left out."""
+SHARED_DEEPSPEED = Shared("train", INSIDE / "imported_deepspeed.py", _UNREAD, "deepspeed")
+"""Likewise, for trainings by DeepSpeed: others have imported LLaMA-Factory without it."""
 
 
 def training_environment(python: Path, launch: Launch, *, gpus: int) -> dict[str, str]:
@@ -78,6 +101,10 @@ def training_environment(python: Path, launch: Launch, *, gpus: int) -> dict[str
     if not gpus and launch.processes > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // launch.processes)))
     return environment
+
+
+COMMAND = INSIDE / "command.py"
+"""The program of LLaMA-Factory's own commands, those that train aside."""
 
 
 def shown_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ FEW_PROCESSORS = 8
 WITHOUT_WORKER = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 """The executor that computes within the engine's process."""
 KEY = "VLLM_API_KEY"
-SHARED = Shared("serve", INSIDE / "imported.py", (KEY,))
+SHARED = Shared("serve", INSIDE / "imported.py", (KEY, "HF_DATASETS_CACHE"))
 """Without a GPU: importing vLLM looks at it."""
 CAPABILITY = "AGENT_SFT_CAPABILITY"
 """The file of what is put before every conversation, if anything is."""

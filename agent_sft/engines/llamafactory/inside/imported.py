@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from leaving_out import leave_out
 
@@ -18,7 +19,12 @@ KINDS = ("AutoModelForImageTextToText", "AutoModelForSeq2SeqLM", "AutoModelForTe
 
 def import_engine() -> None:
     """Import what is shared."""
-    leave_out({"report_to": "none"})
+    import_for({"report_to": "none"})
+
+
+def import_for(settings: dict[str, Any]) -> None:
+    """Import what trainings with these settings share."""
+    leave_out(settings)
     for name in ENGINE:
         importlib.import_module(name)
     for kind in KINDS:  # LLaMA-Factory looks through them for the class of a model, which imports all that are known
@@ -26,10 +32,12 @@ def import_engine() -> None:
 
 
 def begin(environment: Mapping[str, str]) -> None:
-    """Use as many threads as this program may, and random numbers of its own."""
+    """Use as many threads as this program may, its own cache of data, and random numbers of its own."""
     import numpy
     import torch
 
     if environment.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+    if environment.get("HF_DATASETS_CACHE"):
+        importlib.reload(sys.modules["datasets.config"])
     numpy.random.seed()

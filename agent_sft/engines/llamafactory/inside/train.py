@@ -143,6 +143,19 @@ def leave_out_shared_memory() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def leave_out_debugging() -> None:
+    """Have DeepSpeed compile its CPU optimizer without what only a debugger reads.
+
+    Writing that takes two fifths of the time, and nearly all of the 17 MB that come of it.
+    """
+    from deepspeed.accelerator import get_accelerator
+
+    builder = get_accelerator().get_op_builder("CPUAdamBuilder")
+    given = getattr(builder, "cxx_args", None)
+    if given is not None:
+        builder.cxx_args = lambda self: [word for word in given(self) if word != "-g"]
+
+
 def main() -> None:
     """Train."""
     # torchrun's workers must not outlive it when it is killed.
@@ -157,6 +170,7 @@ def main() -> None:
     check_parity(settings, attempt)
     if settings.get("deepspeed"):
         leave_out_shared_memory()
+        leave_out_debugging()
     in_loop = joined(settings, attempt)
     run_exp(settings, callbacks=[Supervised(attempt, in_loop)])
 
