@@ -47,7 +47,12 @@ def test_every_built_in_kind_is_found_and_listed(run_cli: RunCli) -> None:
         ("inspct", {}, "there is no evaluator of the kind 'inspct'", "did you mean 'inspect'?"),
         ("tau2", {}, "'tau2' needs the parameter 'tau2_dir'", ""),
         ("loss", {"cutoff": 3}, "'loss' has no parameter 'cutoff'", "did you mean 'cutoff_len'?"),
-        ("loss", {"cutoff_len": 0}, "the parameter 'cutoff_len' of 'loss': input should be greater than 0 (given: 0)", ""),
+        (
+            "loss",
+            {"cutoff_len": 0},
+            "the parameter 'cutoff_len' of 'loss': input should be greater than 0 (given: 0)",
+            "",
+        ),
     ],
 )
 def test_a_wrong_kind_or_parameter_is_named(kind: str, params: dict[str, object], what: str, fix: str) -> None:
