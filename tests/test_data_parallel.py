@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 import pytest
@@ -19,8 +20,8 @@ import pytest
 from agent_sft.data.blocks import Block
 from tests.support import heed_interrupts
 
-PROGRAM = """
-import io, json, os, sys
+IMPORTS = """
+import io, json, os, sys, traceback
 from pathlib import Path
 from agent_sft.data import blocks, elements, parallel, reading
 from agent_sft.data.ahead import Ahead
@@ -28,7 +29,8 @@ from agent_sft.data.pipeline import load_pipeline
 from agent_sft.data.preparing import prepare_dataset
 from agent_sft.data.processing import process_data
 from agent_sft.errors import UserError
-
+"""
+PROGRAM = """
 how, source, pipeline, place = sys.argv[1], *map(Path, sys.argv[2:])
 os.environ["MAIN"] = str(os.getpid())
 parallel.LARGE, parallel.cpus = (0, lambda: 2) if how == "several" else (1 << 60, lambda: 1)
@@ -48,6 +50,25 @@ else:
     for line in [*processed.lines(), *prepared.lines(), *trails.getvalue().decode().splitlines()]:
         print(line.replace(str(place), ""))
 """
+STARTER = """
+for line in sys.stdin:
+    order = json.loads(line)
+    if (pid := os.fork()) == 0:
+        status = 1
+        os.dup2(os.open(order["log"], os.O_WRONLY | os.O_CREAT), 1)
+        os.environ.update(order["environment"])
+        sys.argv[1:] = order["arguments"]
+        try:
+            exec(order["program"], {**globals()})
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    print(os.waitpid(pid, 0)[1], flush=True)
+"""
+"""Runs programs one after the other, each in a process of its own that is forked when all is imported."""
 
 PLAIN = "transforms: [fix_arguments, check_tools, merge_turns, trim_trailing]"
 OWN = """
@@ -103,15 +124,37 @@ def write(path: Path, rows: list[Any], layout: str, instead: dict[int, str]) -> 
     path.write_text("[\n" + ",\n".join(texts) + "\n]\n" if layout == "array" else "\n".join(texts) + "\n")
 
 
-def run(how: str, source: Path, pipeline: str, place: Path, **environment: str) -> tuple[str, dict[str, bytes]]:
-    """Return what the program says and the files that it makes."""
-    place.mkdir()
-    (source.parent / "own.py").write_text(OWN)
-    (source.parent / "pipeline.yaml").write_text(pipeline)
-    command = [sys.executable, "-c", PROGRAM, how, str(source), str(source.parent / "pipeline.yaml"), str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=True)
-    files = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    return done.stdout, {name: text.replace(str(place).encode(), b"") for name, text in files.items()}
+class Run(Protocol):
+    """Runs the program; returns what it says and the files that it makes."""
+
+    def __call__(
+        self, how: str, source: Path, pipeline: str, place: Path, **environment: str
+    ) -> tuple[str, dict[str, bytes]]: ...
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Run the program as often as is asked for, with all that it imports imported once."""
+    command = [sys.executable, "-c", IMPORTS + STARTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdin is not None and starter.stdout is not None
+        given, told = starter.stdin, starter.stdout
+
+        def one(how: str, source: Path, pipeline: str, place: Path, **environment: str) -> tuple[str, dict[str, bytes]]:
+            place.mkdir()
+            (source.parent / "own.py").write_text(OWN)
+            (source.parent / "pipeline.yaml").write_text(pipeline)
+            log = place.with_name(f"{place.name}.log")
+            arguments = [how, str(source), str(source.parent / "pipeline.yaml"), str(place)]
+            order = {"program": PROGRAM, "arguments": arguments, "environment": environment, "log": str(log)}
+            given.write(f"{json.dumps(order)}\n")
+            given.flush()
+            assert told.readline() == "0\n"
+            files = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+            return log.read_text(), {name: text.replace(str(place).encode(), b"") for name, text in files.items()}
+
+        yield one
+        given.close()
 
 
 NESTED = json.dumps(conversation(1, more=[{"id": 1}, {"id": 2}]), indent=2).replace('{\n      "id"', '{\n  "id"')
@@ -127,7 +170,7 @@ ODD_TEXTS = {
 
 @pytest.mark.parametrize("layout", ["array", "lines"])
 @pytest.mark.parametrize("name", ODD_TEXTS)
-def test_several_processes_make_what_one_makes(layout: str, name: str, tmp_path: Path) -> None:
+def test_several_processes_make_what_one_makes(run: Run, layout: str, name: str, tmp_path: Path) -> None:
     instead = ODD_TEXTS[name]
     if layout == "lines":
         instead = {number: text if text[0] == "\n" else text.replace("\n", "") for number, text in instead.items()}
@@ -142,7 +185,7 @@ def test_several_processes_make_what_one_makes(layout: str, name: str, tmp_path:
 
 
 @pytest.mark.parametrize("shape", ["blank lines before", "one line", "packed"])
-def test_an_error_is_told_with_its_place_behind_rows_that_others_read(shape: str, tmp_path: Path) -> None:
+def test_an_error_is_told_with_its_place_behind_rows_that_others_read(run: Run, shape: str, tmp_path: Path) -> None:
     source = tmp_path / "rows.json"
     write(source, many(), "array", {150: '{"id": 1,\n "é": "\u00e9", "id": 2}'})
     content = source.read_bytes()
@@ -155,7 +198,7 @@ def test_an_error_is_told_with_its_place_behind_rows_that_others_read(shape: str
     assert run("several", source, PLAIN, tmp_path / "several") == one
 
 
-def test_transforms_of_ones_own_work_there_when_they_say_that_they_can(tmp_path: Path) -> None:
+def test_transforms_of_ones_own_work_there_when_they_say_that_they_can(run: Run, tmp_path: Path) -> None:
     write(tmp_path / "rows.json", many(), "array", {})
     pipeline = "transforms: ['own.py:Mark', merge_turns]"
     one = run("one", tmp_path / "rows.json", pipeline, tmp_path / "one")
@@ -167,14 +210,14 @@ def test_transforms_of_ones_own_work_there_when_they_say_that_they_can(tmp_path:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_rows_that_are_compared_with_others_are_so_in_one_process(tmp_path: Path) -> None:
+def test_rows_that_are_compared_with_others_are_so_in_one_process(run: Run, tmp_path: Path) -> None:
     write(tmp_path / "rows.json", [conversation(number % 7) for number in range(300)], "lines", {})
     said, files = run("several", tmp_path / "rows.json", "transforms: [merge_turns, dedup]", tmp_path / "out")
     assert len(files["out.jsonl"].splitlines()) == 7
     assert "293 left out" in said
 
 
-def test_a_transform_that_fails_is_told_with_its_row(tmp_path: Path) -> None:
+def test_a_transform_that_fails_is_told_with_its_row(run: Run, tmp_path: Path) -> None:
     rows = [*map(conversation, range(300)), {**conversation(1), "id": "wrong"}]
     write(tmp_path / "rows.json", rows, "array", {})
     said, files = run("several", tmp_path / "rows.json", "transforms: ['own.py:Mark']", tmp_path / "out")
@@ -183,7 +226,7 @@ def test_a_transform_that_fails_is_told_with_its_row(tmp_path: Path) -> None:
     assert not files
 
 
-def test_a_process_that_dies_loses_nothing(tmp_path: Path) -> None:
+def test_a_process_that_dies_loses_nothing(run: Run, tmp_path: Path) -> None:
     write(tmp_path / "rows.json", many(), "array", {})
     pipeline = "transforms: ['own.py:Mark']"
     one = run("one", tmp_path / "rows.json", pipeline, tmp_path / "one")
@@ -196,7 +239,7 @@ def test_the_others_end_with_the_one_that_started_them(how: int, tmp_path: Path)
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "p.yaml").write_text("transforms: ['own.py:Mark']")
     arguments = [str(tmp_path / name) for name in ("rows.json", "p.yaml", "out")]
-    command = [sys.executable, "-c", PROGRAM, "several", *arguments]
+    command = [sys.executable, "-c", IMPORTS + PROGRAM, "several", *arguments]
     with subprocess.Popen(
         command, env={**os.environ, "SLOW": "1"}, stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts
     ) as running:

@@ -10,6 +10,7 @@ import pytest
 
 from agent_sft.engines.deepspeed.config import VALIDATE, read_config, validate
 from agent_sft.engines.environments import call_inside
+from agent_sft.engines.llamafactory.launch import SHARED_DEEPSPEED
 from agent_sft.errors import UserError
 
 SETTINGS: dict[str, Any] = {
@@ -133,7 +134,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
 def test_deepspeeds_own_schema_is_asked_once_for_a_file(
     repo: Path, train_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("agent_sft.engines.cache.cache_home", lambda: tmp_path / "cache")
     shipped = repo / "ds_configs" / "ds_zero3.json"
     assert validate(shipped, train_python).path == shipped
     raw, where, said = REFUSED["an unknown key"]
@@ -161,9 +162,10 @@ problems = runpy.run_path({str(VALIDATE)!r})["problems"]
 files = json.load(sys.stdin)
 print(json.dumps([{{"problems": problems(json.load(open(file)))}} for file in files]), file=sys.__stdout__)
 """)
-    answers = call_inside(train_python, program, payload=[str(path) for path in (*shipped, *wrong)])
-    said_of = dict(zip(map(str, (*shipped, *wrong)), answers, strict=True))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = [str(path) for path in (*shipped, *wrong)]
+    answers = call_inside(train_python, program, payload=files, started=SHARED_DEEPSPEED.forked)
+    said_of = dict(zip(files, answers, strict=True))
+    monkeypatch.setattr("agent_sft.engines.cache.cache_home", lambda: tmp_path / "cache")
     monkeypatch.setattr("agent_sft.engines.deepspeed.config.call_inside", lambda *words, **_: said_of[words[2]])
     assert [validate(path, train_python).path for path in shipped] == shipped
     for path, (_, where, said) in zip(wrong, REFUSED.values(), strict=True):
@@ -200,6 +202,6 @@ DeepSpeedConfig(Recorder(train_micro_batch_size_per_gpu=1, zero_optimization={"s
 print(json.dumps(sorted(Recorder.asked)), file=sys.__stdout__)
 """
     )
-    asked = set(call_inside(train_python, program))
+    asked = set(call_inside(train_python, program, started=SHARED_DEEPSPEED.forked))
     assert {"zero_optimization", "gradient_clipping", "bf16"} <= asked
     assert asked <= TOP_LEVEL_KEYS

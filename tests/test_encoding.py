@@ -105,8 +105,8 @@ def test_only_settings_that_bear_on_tokens_reach_the_encoder() -> None:
 
 
 @pytest.mark.slow
-def test_a_preview_shows_the_row_and_writes_a_page(run_cli: Callable[..., Any], tmp_path: Path) -> None:
-    done = run_cli("data", "preview", SMALL, "--model", "tiny", "--row", "3", "--html", tmp_path / "p.html")
+def test_a_preview_shows_the_row_and_writes_a_page(call_cli: Callable[..., Any], tmp_path: Path) -> None:
+    done = call_cli("data", "preview", SMALL, "--model", "tiny", "--row", "3", "--html", tmp_path / "p.html")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("<|im_start|>system\nYou are a support agent")
     assert "⟦One moment, I'll find your account." in done.stdout
@@ -126,11 +126,11 @@ class WithLoss(HTMLParser):
 
 
 @pytest.mark.slow
-def test_previews_and_statistics_show_the_same_tokens_with_loss(run_cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_previews_and_statistics_show_the_same_tokens_with_loss(call_cli: Callable[..., Any], tmp_path: Path) -> None:
     """What previews show is what a training loads: tests/test_turn_counts.py."""
     rows = [word for row in range(1, 25) for word in ("--row", str(row))]
-    shown = run_cli("data", "preview", SMALL, "--model", "tiny", *rows, "--html", tmp_path / "rows.html")
-    stats = run_cli("data", "stats", SMALL, "--model", "tiny", "--html", tmp_path / "stats.html")
+    shown = call_cli("data", "preview", SMALL, "--model", "tiny", *rows, "--html", tmp_path / "rows.html")
+    stats = call_cli("data", "stats", SMALL, "--model", "tiny", "--html", tmp_path / "stats.html")
     assert (shown.returncode, stats.returncode) == (0, 0), shown.stderr + stats.stderr
     each = [int(found.replace(",", "")) for found in re.findall(r"tokens, ([\d,]+) with loss", shown.stderr)]
     spans = WithLoss()
@@ -141,7 +141,7 @@ def test_previews_and_statistics_show_the_same_tokens_with_loss(run_cli: Callabl
     assert f"{counted[1]} ({counted[2]}%)" in (tmp_path / "stats.html").read_text(encoding="utf-8")
 
 
-def test_a_preview_of_a_row_that_is_not_there_says_how_many_there_are(run_cli: Callable[..., Any]) -> None:
-    done = run_cli("data", "preview", SMALL, "--model", "tiny", "--row", "99")
+def test_a_preview_of_a_row_that_is_not_there_says_how_many_there_are(call_cli: Callable[..., Any]) -> None:
+    done = call_cli("data", "preview", SMALL, "--model", "tiny", "--row", "99")
     assert done.returncode == 2
     assert "row 99: there are 24 rows" in done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import ceil
 
 import pytest
-from statsmodels.stats.power import TTestPower
 
 from agent_sft.evals.power import detectable, power, tasks_needed
 
@@ -15,6 +14,8 @@ EXACT = 1e-9
 @pytest.mark.parametrize("effect", [0.05, 0.3, 0.8, 2.0])
 @pytest.mark.parametrize("tasks", [2, 3, 10, 60])
 def test_power_is_that_of_statsmodels(effect: float, tasks: int) -> None:
+    from statsmodels.stats.power import TTestPower
+
     assert power(effect, tasks) == pytest.approx(TTestPower().power(effect, tasks, 0.05), abs=EXACT)
 
 
@@ -25,6 +26,8 @@ def test_power_far_out_is_certain() -> None:
 
 @pytest.mark.parametrize(("difference", "deviation"), [(0.05, 0.3), (-0.1, 0.4), (0.12, 0.25), (0.9, 0.5)])
 def test_the_tasks_needed_are_those_of_statsmodels(difference: float, deviation: float) -> None:
+    from statsmodels.stats.power import TTestPower
+
     theirs = TTestPower().solve_power(abs(difference) / deviation, power=0.8, alpha=0.05)
     assert tasks_needed(difference, deviation) == ceil(theirs)
 

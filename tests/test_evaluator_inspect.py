@@ -31,6 +31,12 @@ def run_cli(call_cli: RunCli) -> RunCli:
     return call_cli
 
 
+@pytest.fixture
+def nothing_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be known of tasks by earlier commands."""
+    monkeypatch.setattr("agent_sft.engines.cache.cache_home", lambda: tmp_path / "cache")
+
+
 def adds(request: Request) -> str:
     words = request["messages"][0]["content"].rstrip("?").split()
     if not words[2].isdigit():
@@ -50,6 +56,7 @@ def found(out: Path) -> tuple[Evaluation, dict[tuple[str, int], Trial]]:
     return evaluation, {trial.place: trial for trial in trials}
 
 
+@pytest.mark.usefixtures("nothing_known")
 def test_trials_errors_and_limits_are_told_apart(run_cli: RunCli, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
@@ -58,9 +65,7 @@ def test_trials_errors_and_limits_are_told_apart(run_cli: RunCli, tmp_path: Path
         return Fault(500) if "swallows" in text or " 3 " in text else adds(request)
 
     with provider(fails) as server:
-        done = run_cli(
-            *options(server, out, "--trials", "2"), env={**KEYS, "XDG_CACHE_HOME": str(tmp_path / "cache")}, cwd=ROOT
-        )
+        done = run_cli(*options(server, out, "--trials", "2"), env=KEYS, cwd=ROOT)
         evaluation, trials = found(out)
         assert done.returncode == 1, done.stdout + done.stderr
         assert "4 of 16 trials have no score" in done.stderr
@@ -89,12 +94,13 @@ def test_trials_errors_and_limits_are_told_apart(run_cli: RunCli, tmp_path: Path
     assert KEY not in "".join(path.read_text(errors="ignore") for path in out.rglob("*") if path.is_file())
 
 
+@pytest.mark.usefixtures("nothing_known")
 def test_tools_reach_the_server_as_they_stand_in_the_training_data(run_cli: RunCli, tmp_path: Path) -> None:
     task = "examples/mini_telecom/mini_telecom.py@mini_telecom"
     with provider(lambda request: "Goodbye.") as server:
         command = options(server, tmp_path / "out", "--limit", "1")
         command[command.index(TASK)] = task
-        done = run_cli(*command, env={**KEYS, "XDG_CACHE_HOME": str(tmp_path / "cache")}, cwd=ROOT)
+        done = run_cli(*command, env=KEYS, cwd=ROOT)
         assert done.returncode == 0, done.stdout + done.stderr
         tools = [tool["function"] for request in server.requests for tool in request.get("tools", ())]
     assert tools

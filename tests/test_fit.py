@@ -128,9 +128,9 @@ def test_the_cases_differ_as_they_should(all_data: tuple[dict[str, Case], dict[s
     assert calls.loss_tokens + final.loss_tokens < every.loss_tokens
 
 
-def test_a_run_trims_says_so_and_trains_on_what_it_promised(run_cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_run_trims_says_so_and_trains_on_what_it_promised(call_cli: Callable[..., Any], tmp_path: Path) -> None:
     options = (*QUICK, "--cutoff-len", "420", "--supervise", "tool_calls", "--steps", "1")
-    done = run_cli("sft", SMALL, *options, "--output-dir", tmp_path / "out")
+    done = call_cli("sft", SMALL, *options, "--output-dir", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     fitted = (tmp_path / "out" / "fitted" / "calls.jsonl").read_bytes().splitlines()
     assert loaded_examples(tmp_path / "out") == [len(fitted)]
@@ -138,13 +138,13 @@ def test_a_run_trims_says_so_and_trains_on_what_it_promised(run_cli: Callable[..
     changes = [orjson.loads(line) for line in (tmp_path / "out" / "fitted" / "changes.jsonl").read_bytes().splitlines()]
     assert [change["row"] for change in changes] == list(range(1, 25))
     assert all(change["tokens"] > 420 for change in changes if change["what"] == "trimmed")
-    again = run_cli("sft", SMALL, *options, "--output-dir", tmp_path / "out")
+    again = call_cli("sft", SMALL, *options, "--output-dir", tmp_path / "out")
     assert again.stdout.startswith("finished already")
 
 
-def test_a_run_that_may_not_cut_names_the_longest_row(run_cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_run_that_may_not_cut_names_the_longest_row(call_cli: Callable[..., Any], tmp_path: Path) -> None:
     options = (*QUICK, "--cutoff-len", "420", "--on-overflow", "error")
-    done = run_cli("sft", SMALL, *options, "--output-dir", tmp_path / "out")
+    done = call_cli("sft", SMALL, *options, "--output-dir", tmp_path / "out")
     assert done.returncode == 2
     assert "24 of 24 rows are longer than the 420 tokens of --cutoff-len: row 1 has" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent_sft.engines.llamafactory.checkpoints import find_checkpoints
 from tests.forks import unforked
+from tests.serving import all_gone, family_of
 from tests.support import QUICK, final_step, loaded_examples, processes_of, short_data
 
 pytestmark = pytest.mark.slow
@@ -25,10 +27,11 @@ STEPS = 60
 OPTIONS = (*QUICK, "--epochs", "5", "--checkpoint-interval", "3")
 
 
-def start(out: Path) -> subprocess.Popen[str]:
+def start(out: Path, *, forked: bool = False) -> subprocess.Popen[str]:
     data = short_data(out.parent)
     command = [sys.executable, "-P", "-m", "agent_sft", "sft", str(data), *OPTIONS, "--output-dir", str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=unforked())
+    env = None if forked else unforked()
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
 
 def exists(pattern: str) -> Moment:
@@ -41,23 +44,25 @@ def exists_anew(pattern: str) -> Moment:
     return lambda out, earlier: any(path not in earlier for path in out.glob(pattern))
 
 
+begun = exists_anew("attempts/*/training.json")
+"""When its trainer is about to do its first step."""
 saved_again = exists_anew("checkpoint-*/model.safetensors")
 """When a checkpoint's weights are there, while its other files are being written."""
 
 
-MOMENTS: tuple[tuple[Moment, float], ...] = (
-    (exists(".lock"), 0),
-    (exists("stages/process.json"), 0),
-    (exists("data/*.jsonl"), 0),
-    (exists("stages/base.json"), 0.1),
-    (exists_anew("attempts/*/train.log"), 2.0),
-    (exists_anew("attempts/*/training.json"), 0.05),
-    (saved_again, 0),
-    (saved_again, 0.01),
-    (saved_again, 0.1),
-    (exists("trainer_state.json"), 0),  # the last step is done, the loss is about to be drawn
+MOMENTS: tuple[tuple[Moment, float, bool], ...] = (
+    (exists(".lock"), 0, False),
+    (exists("stages/process.json"), 0, False),
+    (exists("data/*.jsonl"), 0, False),
+    (exists("stages/base.json"), 0.1, False),
+    (exists_anew("attempts/*/train.log"), 2.0, False),
+    (begun, 0.05, False),
+    (saved_again, 0, True),
+    (saved_again, 0.01, False),
+    (saved_again, 0.1, True),
+    (exists("trainer_state.json"), 0, False),  # the last step is done, the loss is about to be drawn
 )
-"""When the run is killed, and up to how many seconds later, by chance."""
+"""When the run is killed, up to how many seconds later, by chance, and whether its trainer is forked as in a sweep."""
 
 
 def wait_until(run: subprocess.Popen[str], moment: Moment, out: Path, earlier: set[Path]) -> None:
@@ -73,30 +78,34 @@ def locked(run: subprocess.Popen[str], out: Path) -> bool:
     return lock.is_file() and f'"pid":{run.pid},' in lock.read_text()
 
 
-def kill(run: subprocess.Popen[str], out: Path) -> None:
-    """Kill our process alone, as the system would, and see all that it started go with it."""
+def kill(run: subprocess.Popen[str], out: Path, forked: list[psutil.Process]) -> None:
+    """Kill our process alone, as the system would, and see all that it started go with it, or had forked for it."""
     run.kill()
     run.communicate()
     deadline = time.monotonic() + 10
     while (left := processes_of(out)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not left
+    assert all_gone(forked)
 
 
 def test_killed_ten_times_at_different_moments_it_ends_at_the_same_step(tmp_path: Path) -> None:
     out = tmp_path / "out"
     chance = random.Random(20)
-    for number, (moment, later) in enumerate(MOMENTS, start=1):
+    for number, (moment, later, forked) in enumerate(MOMENTS, start=1):
         earlier = set(out.rglob("*"))
-        run = start(out)
+        run = start(out, forked=forked)
+        if forked:
+            wait_until(run, begun, out, earlier)
+        family = family_of(run.pid) if forked else []
         wait_until(run, moment, out, earlier)
         time.sleep(chance.random() * later)
-        kill(run, out)
+        kill(run, out, family)
         assert run.returncode == -signal.SIGKILL, f"it had ended before it was killed for the {number}. time"
     # Beside what the kills left: a checkpoint whose last file is missing.
     newest = find_checkpoints(out, 1)[-1]
     (newest.path / "trainer_state.json").unlink(missing_ok=True)
-    run = start(out)
+    run = start(out, forked=True)
     printed, _ = run.communicate(timeout=600)
     assert run.returncode == 0, printed
     assert f"{newest.path.name} is incomplete: " in printed

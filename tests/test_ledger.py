@@ -45,7 +45,7 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory, call_cli: RunCli) -> Run:
     folder = tmp_path_factory.mktemp("several")
     short_data(folder)
     chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes?"}]
@@ -64,7 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, run_cli: RunCli) -> Run:
         *(*data, *QUICK, "--process", "pipeline.yaml", "--cutoff-len", str(CUTOFF), "--steps", "1"),
         *("--allow-rejects", "--output-dir", "out"),
     )
-    done = run_cli("sft", *options, cwd=folder)
+    done = call_cli("sft", *options, cwd=folder)
     assert done.returncode == 0, done.stderr
     return Run(folder, options, done.stdout + done.stderr)
 
@@ -103,31 +103,31 @@ def test_what_is_held_out_is_evaluated_on_and_the_totals_are_printed(run: Run) -
     assert f"LLaMA-Factory has {examples} examples of {tokens:,} tokens" in run.printed
 
 
-def test_the_same_again_does_nothing_and_a_dry_run_names_the_inputs(run: Run, run_cli: RunCli) -> None:
+def test_the_same_again_does_nothing_and_a_dry_run_names_the_inputs(run: Run, call_cli: RunCli) -> None:
     before = tree(run.out)
-    again = run_cli("sft", *run.options, cwd=run.folder)
+    again = call_cli("sft", *run.options, cwd=run.folder)
     assert again.stdout.startswith("finished already"), again.stdout + again.stderr
     assert tree(run.out) == before
 
 
-def test_another_content_of_one_input_is_seen(run: Run, run_cli: RunCli) -> None:
+def test_another_content_of_one_input_is_seen(run: Run, call_cli: RunCli) -> None:
     folder = run.folder.with_name("changed")
     shutil.copytree(run.folder, folder)
     with (folder / "chats.jsonl").open("a") as stream:
         stream.write(json.dumps(ONE_MORE))
-    shown = run_cli("sft", *run.options, "--dry-run", cwd=folder).stdout
+    shown = call_cli("sft", *run.options, "--dry-run", cwd=folder).stdout
     assert "process: runs: chats.jsonl changed" in shown
     assert re.search(r"^input: short.json sha256:\w+$", shown, re.MULTILINE)
     assert re.search(r"^rollouts: results.json sha256:\w+$", shown, re.MULTILINE)
-    other = run_cli("sft", *run.options, "--val-size", "2", "--steps", "2", "--dry-run", cwd=run.folder).stdout
+    other = call_cli("sft", *run.options, "--val-size", "2", "--steps", "2", "--dry-run", cwd=run.folder).stdout
     assert "process: done already" in other
 
 
-def test_another_evaluation_wins_over_what_is_held_out(run: Run, run_cli: RunCli) -> None:
+def test_another_evaluation_wins_over_what_is_held_out(run: Run, call_cli: RunCli) -> None:
     folder = run.folder.with_name("other")
     shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("out"))
     (folder / "other.jsonl").write_text(json.dumps(ONE_MORE))
-    done = run_cli("sft", *run.options, "--eval-dataset", "other.jsonl", cwd=folder)
+    done = call_cli("sft", *run.options, "--eval-dataset", "other.jsonl", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "the 3 rows that 'split' held out are not used, as --eval-dataset is given" in done.stderr
     report = json.loads((folder / "out" / "data_report.json").read_text())

@@ -28,51 +28,51 @@ def calling_data(folder: Path) -> Path:
     return path
 
 
-def test_all_our_example_data_is_rendered_as_it_is_trained_on(run_cli: RunCli) -> None:
-    done = run_cli("data", "parity", "--model", "tiny", "--sample", "5000", SMALL.parent / "*.json")
+def test_all_our_example_data_is_rendered_as_it_is_trained_on(call_cli: RunCli) -> None:
+    done = call_cli("data", "parity", "--model", "tiny", "--sample", "5000", SMALL.parent / "*.json")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert done.stdout.startswith("equal: 12,785 assistant turns of 2,088 conversations, prompt and answer")
 
 
-def test_what_our_pipelines_make_is_rendered_as_it_is_trained_on(run_cli: RunCli, tmp_path: Path) -> None:
+def test_what_our_pipelines_make_is_rendered_as_it_is_trained_on(call_cli: RunCli, tmp_path: Path) -> None:
     """With the policies and the tools in the system text, calls and results in their turns."""
     for number, name in enumerate(("telecom_small_24", "telecom_eval_24", "airline_retail_40")):
-        made = run_cli("data", "process", SMALL.parent / f"{name}.json", "--output", tmp_path / f"{number}.jsonl")
+        made = call_cli("data", "process", SMALL.parent / f"{name}.json", "--output", tmp_path / f"{number}.jsonl")
         assert made.returncode == 0, made.stderr
-    done = run_cli("data", "parity", "--model", "tiny", "--sample", "5000", tmp_path / "?.jsonl")
+    done = call_cli("data", "parity", "--model", "tiny", "--sample", "5000", tmp_path / "?.jsonl")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert re.match(r"equal: \d+ assistant turns of \d+ conversations, prompt and answer", done.stdout)
 
 
-def test_a_difference_is_exit_1_and_a_bad_request_exit_2(run_cli: RunCli, tmp_path: Path) -> None:
+def test_a_difference_is_exit_1_and_a_bad_request_exit_2(call_cli: RunCli, tmp_path: Path) -> None:
     template = tmp_path / "other.jinja"
     template.write_text("{% for message in messages %}{{ message.content }}\n{% endfor %}")
     data = short_data(tmp_path)
-    done = run_cli("data", "parity", "--model", "tiny", data, "--chat-template", template)
+    done = call_cli("data", "parity", "--model", "tiny", data, "--chat-template", template)
     assert done.returncode == 1, done.stderr
     assert "different: the server renders 24 of 24 conversations otherwise" in done.stdout
-    done = run_cli("data", "parity", "--model", "tiny", data, "--chat-template", tmp_path / "missing.jinja")
+    done = call_cli("data", "parity", "--model", "tiny", data, "--chat-template", tmp_path / "missing.jinja")
     assert (done.returncode, "missing.jinja: cannot be read as text" in done.stderr) == (2, True)
 
 
 def test_a_run_stops_before_its_first_step_where_the_server_would_render_other_prompts(
-    run_cli: RunCli, tmp_path: Path
+    call_cli: RunCli, tmp_path: Path
 ) -> None:
     data = calling_data(tmp_path)
     out = tmp_path / "out"
     options = ("sft", data, *QUICK, "--skip-process", "--steps", "1", "--output-dir", out, *DRIFT)
-    stopped = run_cli(*options)
+    stopped = call_cli(*options)
     assert stopped.returncode == 1, stopped.stderr
     assert "the prompts trained on are not those that the server will render" in stopped.stderr
     assert "cause: missing newline" in stopped.stderr
     assert "--allow-template-drift trains all the same" in stopped.stderr
     assert not (out / "attempts" / "1" / "training.json").exists()
 
-    again = run_cli(*options)
+    again = call_cli(*options)
     assert (again.returncode, "cause: missing newline" in again.stderr) == (1, True)
     assert not (out / "attempts" / "2").exists(), "what is known is not looked at again"
 
-    allowed = run_cli(*options, "--allow-template-drift")
+    allowed = call_cli(*options, "--allow-template-drift")
     assert allowed.returncode == 0, allowed.stderr
     assert "cause: missing newline" in allowed.stderr
     record = json.loads((out / "stages" / "train.json").read_text())["outputs"]["parity"]
@@ -80,14 +80,14 @@ def test_a_run_stops_before_its_first_step_where_the_server_would_render_other_p
 
 
 def test_a_run_on_a_named_dataset_records_it_and_that_its_prompts_will_be_served(
-    run_cli: RunCli, tmp_path: Path
+    call_cli: RunCli, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     home = {"AGENT_SFT_HOME": str(tmp_path / "home")}
-    pushed = run_cli("data", "push", short_data(tmp_path), "--name", "lines", "--version", "0.1.0", env=home)
+    pushed = call_cli("data", "push", short_data(tmp_path), "--name", "lines", "--version", "0.1.0", env=home)
     assert pushed.returncode == 0, pushed.stderr
     options = ("--steps", "1", "--output-dir", out, "--eval-dataset", "lines@0.1.0")
-    done = run_cli("sft", "lines@latest", *QUICK, *options, cwd=tmp_path, env=home)
+    done = call_cli("sft", "lines@latest", *QUICK, *options, cwd=tmp_path, env=home)
     assert done.returncode == 0, done.stderr
     digest = re.search(r"sha256:[0-9a-f]{64}", pushed.stdout)
     assert digest is not None

@@ -223,10 +223,7 @@ def test_a_loop_over_variants(tmp_path: Path, repo: Path, train_python: Path) ->
     """
     for pct in (0, 5):
         (tmp_path / f"data_{pct}.json").write_text(json.dumps(conversations()[pct : pct + 4]))
-    # Started from a shell, LLaMA-Factory is imported anew.
-    done = subprocess.run(
-        ["bash", "-euc", loop], cwd=tmp_path, env=unforked(), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["bash", "-euc", loop], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for pct in (0, 5):
         assert final_step(tmp_path / "saves" / "tiny" / f"telecom_{pct}pct") == 1
@@ -264,6 +261,7 @@ def test_interrupted_once_it_saves_and_goes_on_from_there(tmp_path: Path, repo: 
         "--output-dir",
         str(out),
     ]
+    # As from a shell: LLaMA-Factory is imported anew.
     run = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=unforked())
     wait_for_step(out, 3)
     run.send_signal(signal.SIGINT)  # the script has become the program by exec

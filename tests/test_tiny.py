@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from agent_sft.config.tiny import TinyModel
-from agent_sft.engines.llamafactory.launch import SHARED
+from agent_sft.engines.llamafactory.launch import COMMAND, SHARED
 from agent_sft.engines.llamafactory.tiny import make_tiny_model
 from agent_sft.errors import WorkFailed
 
@@ -251,8 +251,8 @@ def test_llamafactory_trains_it(tiny: Path, train_python: Path, tmp_path: Path) 
         "save_strategy": "no",
     }
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(settings))
-    command: list[str | Path] = [train_python.parent / "llamafactory-cli", "train", tmp_path / "train.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [str(train_python), str(COMMAND), "train", str(tmp_path / "train.yaml")]
+    done = subprocess.run(SHARED.forked(command), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = (tmp_path / "out" / "trainer_log.jsonl").read_text().splitlines()
     losses = [line["loss"] for line in map(json.loads, lines) if "loss" in line]

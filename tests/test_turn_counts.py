@@ -108,7 +108,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, train_python: Path) -> dict[
     jobs: list[dict[str, Any]] = []
     chosen: dict[str, dict[str, Any]] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        patch.setattr("agent_sft.engines.cache.cache_home", lambda: place / "cache")
         for number, (name, (family, given)) in enumerate(CASES.items()):
             folder = place / f"data{number}"
             report = prepare_dataset(source, name="d", folder=folder, template=given["template"])

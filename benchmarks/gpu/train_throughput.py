@@ -30,6 +30,7 @@ from agent_sft.engines.environments import call_inside, engine_python, engine_ve
 from agent_sft.engines.llamafactory.arguments import option_arguments  # noqa: E402
 from agent_sft.engines.llamafactory.fast import Switch, fast_settings, with_switches  # noqa: E402
 from agent_sft.engines.llamafactory.fast_machine import look_at_machine  # noqa: E402
+from agent_sft.engines.llamafactory.launch import SHARED  # noqa: E402
 from agent_sft.engines.llamafactory.memory import Sharding, estimate_memory  # noqa: E402
 from agent_sft.engines.llamafactory.shape import ModelShape, model_shape  # noqa: E402
 from agent_sft.engines.llamafactory.tiny import make_tiny_model  # noqa: E402
@@ -117,7 +118,10 @@ class Bench:
     def measure(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Train by these settings in a process of its own."""
         order = {"settings": settings, "warmup": self.size.warmup}
-        result: dict[str, Any] = call_inside(self.python, INSIDE / "measure_training.py", payload=order)
+        started = SHARED.forked if self.gpu is None else list
+        result: dict[str, Any] = call_inside(
+            self.python, INSIDE / "measure_training.py", payload=order, started=started
+        )
         return result
 
     def fast(self, lengths: list[int]) -> list[Switch]:
