@@ -94,11 +94,14 @@ def test_calls_of_tools_are_judged(run_cli: RunCli, tmp_path: Path) -> None:
         "fn_name": "tool_call",
         "expected": {"name": "look_up", "arguments": {"id": "C1"}},
     }
-    rows = [{"task_id": name, "instruction": name, "tools": [tool], "verifier": verifier} for name in ("C1", "C2", "x")]
+    names = ("C1", "C2", "x", "broken")
+    rows = [{"task_id": name, "instruction": name, "tools": [tool], "verifier": verifier} for name in names]
     (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def answer(request: Request) -> dict[str, Any]:
+    def answer(request: Request) -> dict[str, Any] | str:
         asked = request["messages"][-1]["content"]
+        if asked == "broken":
+            return '<tool_call>\n{"name": "look_up", "arguments": {"id": "C1"\n</tool_call>'
         return call("look_up" if asked != "x" else "look_down", {"id": asked})
 
     with provider(answer) as server:
@@ -109,6 +112,7 @@ def test_calls_of_tools_are_judged(run_cli: RunCli, tmp_path: Path) -> None:
         "C1": (1.0, 0),
         "C2": (0.0, 0),
         "x": (0.0, 1),
+        "broken": (0.0, 1),
     }
 
 

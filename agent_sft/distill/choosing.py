@@ -12,6 +12,7 @@ import orjson
 from agent_sft.data.conversation import Conversation, Origin, Turn
 from agent_sft.data.formats import openai
 from agent_sft.data.rows import from_row, to_row
+from agent_sft.data.transforms.fix_arguments import fix_arguments
 from agent_sft.data.transforms.remove_think import remove_think
 from agent_sft.data.turns import Unusable
 from agent_sft.distill.prompts import Prompts
@@ -113,7 +114,7 @@ def _conversation(
     """Return a sample as it is trained on.
 
     Raises:
-        Unusable: it cannot be read, or nothing is left of it without its reasoning.
+        Unusable: it cannot be read, holds a call that cannot, or nothing is left of it without its reasoning.
     """
     if found is None:
         raise Unusable("its transcript cannot be read")
@@ -126,8 +127,9 @@ def _conversation(
         # What others said before in the assistant's name is not the teacher's: it carries no loss.
         turns = (*(_without_loss(turn) for turn in turns[:-1]), turns[-1])
     made = msgspec.structs.replace(found, turns=turns, tools=tools, metadata=facts)
+    row, _ = fix_arguments(to_row(made))
     if not sampler.config.reasoning:
-        row, _ = remove_think(to_row(made))
+        row, _ = remove_think(row)
         made = from_row(row, Origin(file="", row=1))
     return made
 

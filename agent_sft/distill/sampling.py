@@ -61,7 +61,7 @@ class Sampler:
         if trial.ended in CUT_OFF:
             return str(trial.detail.get("reason") or f"cut off ({trial.ended})")
         if trial.tool_errors and self.config.task is None:
-            return "calls a tool that it was not given, or with arguments that cannot be read"
+            return "calls a tool that it was not given, or in a way that cannot be read"
         if trial.score < self.config.min_reward - TOLERANCE:
             said = trial.detail.get("reason") or trial.detail.get("explanation")
             return f"score {trial.score:g}" + (f": {said}" if said else "")

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from agent_sft.data.transforms.chat import calls_in
+from agent_sft.data.turns import Unusable
 from agent_sft.engines.chat import ChatClient, ContextFull, ProviderFailed, Reply
 from agent_sft.engines.served import ServedModel
 from agent_sft.errors import UserError
@@ -113,10 +115,12 @@ class _Asking:
         known = {tool["function"]["name"] for tool in task.tools}
         conversation = (*task.messages, reply.message)
         answer = Answer(text=reply.message.get("content") or "", calls=tuple(calls), messages=conversation)
+        unread = _holds_unreadable_call(answer.text)
+        refused = sum(call.name not in known or isinstance(call.arguments, str) for call in calls)
         facts |= {
             "turns": 1,
-            "tool_calls": len(calls),
-            "tool_errors": sum(call.name not in known or isinstance(call.arguments, str) for call in calls),
+            "tool_calls": len(calls) + unread,
+            "tool_errors": refused + unread,
             "input_tokens": reply.input_tokens,
             "output_tokens": reply.output_tokens,
             "transcript": self._keep(facts, conversation),
@@ -148,6 +152,15 @@ class _Asking:
             stream.write(orjson.dumps(line) + b"\n")
         path = self._transcripts.relative_to(self._work.folder)
         return f"{path}#{facts['task']}/{facts['trial']}"
+
+
+def _holds_unreadable_call(words: str) -> bool:
+    """Tell whether the words hold a call that is none: the server leaves there what it cannot read."""
+    try:
+        calls_in({"role": "assistant", "content": words}, 1)
+    except Unusable:
+        return True
+    return False
 
 
 def _call(entry: Any) -> Call:
