@@ -16,6 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent_sft.config.sft import SFTConfig
+from agent_sft.config.slurm import SlurmConfig
+from agent_sft.config.yaml_files import validated
 from agent_sft.errors import UserError, nearest
 from agent_sft.jobs import control, outputs
 from agent_sft.jobs.listing import everything
@@ -102,12 +104,14 @@ class SFTJob(BaseModel):
     """How many GPUs it takes; all that are visible when None."""
     slots: int | None = None
     """Jobs at a time on this machine where there is no GPU; `AGENT_SFT_JOBS`, or one, when None."""
-    executor: Literal["local", "ray"] = "local"
-    """Where it runs: on this machine, or on a Ray cluster, where `gpus` are those of each machine."""
+    executor: Literal["local", "ray", "slurm"] = "local"
+    """Where it runs: on this machine, on a Ray cluster, where `gpus` are those of each machine, or in Slurm."""
     ray_address: str | None = None
     """HOST:PORT of the cluster; RAY_ADDRESS, or the one that runs on this machine, when None."""
     nodes: int = 1
-    """Machines of the cluster that train together."""
+    """Machines of the Ray cluster that train together."""
+    slurm: dict[str, Any] = Field(default_factory=dict)
+    """What is asked of Slurm, by the keys of `--slurm`: `{"partition": "gpu", "nodes": 2, "gpus_per_node": 8}`."""
 
     def options(self) -> SFTConfig:
         """Return the options of `run_sft.sh` that this stands for.
@@ -142,11 +146,13 @@ class Client:
 
         Raises:
             UserError: what is asked for cannot work, or a job lives in its directory.
+            WorkFailed: Slurm does not answer.
         """
         cluster = cluster_asked(
             request.executor, request.ray_address, gpus=request.gpus, slots=request.slots, nodes=request.nodes
         )
-        return submit_training(request.options(), gpus=request.gpus, slots=request.slots, cluster=cluster)
+        slurm = _slurm(request)
+        return submit_training(request.options(), gpus=request.gpus, slots=request.slots, cluster=cluster, slurm=slurm)
 
     def list_training_jobs(self, status: Status | None = None) -> list[Job]:
         """Return the trainings as they stand, those that live first, then the newest first.
@@ -230,6 +236,17 @@ class Client:
             UserError: it has not failed.
         """
         return control.retry(_directory(job))
+
+
+def _slurm(request: SFTJob) -> SlurmConfig | None:
+    """Return what a job asks of Slurm; None where it does not run there."""
+    if request.executor == "slurm":
+        if request.nodes != 1:
+            raise UserError("is of a Ray cluster", where="SFTJob.nodes", fix="give slurm={'nodes': N}")
+        return validated("SFTJob.slurm", request.slurm, SlurmConfig)
+    if request.slurm:
+        raise UserError("is about a submission to Slurm", where="SFTJob.slurm", fix="give executor='slurm' too")
+    return None
 
 
 def _directory(job: Job | str) -> Path:

@@ -10,9 +10,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+
+import pytest
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue")
 SECONDS = 300.0
@@ -55,6 +57,11 @@ def missing() -> str | None:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     lacking = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
     return f"Slurm is not installed here: there is no {', '.join(lacking)}" if lacking else None
+
+
+NEEDS_SLURM = pytest.mark.skipif(
+    missing() is not None, reason=f"{missing()}; the scripts are compared with recorded ones"
+)
 
 
 class SmallSlurm:
@@ -110,6 +117,16 @@ class SmallSlurm:
         words = self.run("scontrol", "--oneliner", "show", "job", job).split()
         return "Restarts=1" in words and self.state(job) in ("RUNNING", "COMPLETED")
 
+    def take_back(self, node: str) -> None:
+        """Let a node that was said to be down have jobs again."""
+
+        def tried() -> bool:
+            update = ["scontrol", "update", f"NodeName={node}", "State=RESUME"]
+            subprocess.run(update, env=self.env, capture_output=True, check=False)
+            return self._idle()
+
+        self.wait_for(tried)
+
     def wait_for(self, what: Callable[[], bool], log: Path | None = None) -> None:
         """Wait until something holds.
 
@@ -159,6 +176,17 @@ class SmallSlurm:
     def _daemon(self, *command: str) -> None:
         with (self.folder / f"{command[0]}-{len(self._running)}.out").open("wb") as out:
             self._running.append(subprocess.Popen(command, env=self.env, stdout=out, stderr=out))
+
+
+@pytest.fixture(scope="module", name="slurm")
+def started_slurm() -> Iterator[SmallSlurm]:
+    """The cluster, for all tests of a module."""
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(SmallSlurm())
+        except (OSError, TimeoutError) as error:
+            pytest.skip(f"Slurm cannot be started here; the scripts are compared with recorded ones: {error}")
+        yield cluster
 
 
 def _free(count: int) -> list[int]:

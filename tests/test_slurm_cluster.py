@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,9 @@ from agent_sft.engines.slurm.script import Job, Task, array, every_machine, one_
 from agent_sft.engines.slurm.submit import submit
 from agent_sft.errors import UserError
 from tests.conftest import RunCli
-from tests.slurm_cluster import SmallSlurm, missing
+from tests.slurm_cluster import NEEDS_SLURM, SmallSlurm, started_slurm
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(missing() is not None, reason=f"{missing()}; the scripts are compared with recorded ones"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_SLURM]
 
 SAVES = """
 import json, os, pathlib, signal, sys, time
@@ -38,14 +33,7 @@ if turn == 0:
 """A command that is not done in its first turn, saves when it is asked to, and ends in its second one."""
 
 
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[SmallSlurm]:
-    with contextlib.ExitStack() as stack:
-        try:
-            cluster = stack.enter_context(SmallSlurm())
-        except (OSError, TimeoutError) as error:
-            pytest.skip(f"Slurm cannot be started here; the scripts are compared with recorded ones: {error}")
-        yield cluster
+slurm = started_slurm
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ def executor_option(help_text: str, *executors: str) -> Callable[[Any], Any]:
 
 EXECUTOR_OPTIONS = (
     executor_option(
-        "Where it runs: this machine, or a Ray cluster (docs/cluster.md).  [default: local]", "local", "ray"
+        "Where it runs: this machine, a Ray cluster, or a job of Slurm (docs/cluster.md).  [default: local]",
+        *("local", "ray", "slurm"),
     ),
     RAY_ADDRESS,
 )

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agent_sft.cli.executor_options import EXECUTOR_NAMES, EXECUTOR_OPTIONS
 from agent_sft.cli.plan_show import carry_out
 from agent_sft.cli.sft_options import FILE, SFT_OPTIONS, given_options
+from agent_sft.cli.show import say
+from agent_sft.cli.slurm import SLURM_OPTION, check_left_to_slurm, slurm_of, submit_plan
 from agent_sft.cli.sweep_run import SWEEP_OPTIONS
+
+if TYPE_CHECKING:
+    from agent_sft.config.slurm import SlurmConfig
 
 _OWN = (
     *("models", "template", "ranks", "rates", "epochs", "seed", "eval_data", "group_by", "search_rows", "draft"),
@@ -55,8 +61,10 @@ _RESOURCES = ("jobs", "gpus", "gpus_per_train", "gpus_per_serve", "cores_per_tra
 @click.option("--seed", type=int, help="Of the parts of the data and of the trainings.  [default: 42]")
 @click.option("--serve", multiple=True, metavar="KEY=VALUE", help="An option of agent-sft serve; several times.")
 @click.option("--yes", is_flag=True, help="Approve the plan and the winner without a question.")
+@SLURM_OPTION
+@click.option("--dry-run", is_flag=True, help="Of --executor slurm: print the script, and touch nothing.")
 @click.pass_context
-def command(context: click.Context, /, data: str, yes: bool, **_options: Any) -> None:
+def command(context: click.Context, /, data: str, yes: bool, dry_run: bool, **_options: Any) -> None:
     """Inspect DATA, say what finding a good model for it costs, and do it once that is approved.
 
     Without a terminal it stops where it needs an approval, with exit code 0: `agent-sft plan approve NAME` and
@@ -65,8 +73,38 @@ def command(context: click.Context, /, data: str, yes: bool, **_options: Any) ->
     from agent_sft.config.planning import read_plan_config
     from agent_sft.planning.approving import Grants
 
-    config = read_plan_config(_given(data, given_options(context)))
-    carry_out(context, config, Grants(everything=yes))
+    options = given_options(context)
+    slurm, _ = slurm_of(options)
+    given = _given(data, options)
+    if slurm is not None:
+        _submit(given, slurm, dry_run=dry_run)
+        return
+    if dry_run:
+        raise click.UsageError(
+            "--dry-run shows what --executor slurm would submit; a plan itself asks before it spends"
+        )
+    carry_out(context, read_plan_config(given), Grants(everything=yes))
+
+
+def _submit(given: dict[str, Any], slurm: SlurmConfig, *, dry_run: bool) -> None:
+    """Submit a plan.
+
+    Raises:
+        UserError: it cannot be made, or the job decides what was given.
+    """
+    from agent_sft.config.planning import read_plan_config
+    from agent_sft.errors import UserError
+    from agent_sft.planning.folder import PlanFolder
+    from agent_sft.planning.inspection import Inspector
+
+    if given.get("deploy"):
+        what = "what a job of Slurm serves ends with it"
+        raise UserError(what, where="--deploy", fix="leave it out: `agent-sft deploy` serves the final model")
+    check_left_to_slurm(given["resources"])
+    config = read_plan_config({**given, "deploy": False})
+    Inspector(config, PlanFolder(config.out), say)  # the data is there
+    words = sys.argv[1:] if "deploy" in given else [*sys.argv[1:], "--no-deploy"]
+    submit_plan(config, slurm, words, dry_run=dry_run)
 
 
 def _params(options: Sequence[Callable[[Any], Any]], wanted: Callable[[str], bool]) -> list[click.Parameter]:
@@ -102,7 +140,7 @@ def _given(data: str, options: dict[str, Any]) -> dict[str, Any]:
     from agent_sft.config.sweep_evaluators import chosen
     from agent_sft.planning.folder import PLANS
 
-    options = {name: value for name, value in options.items() if name not in ("data", "yes", "given")}
+    options = {name: value for name, value in options.items() if name not in ("data", "yes", "given", "dry_run")}
     name = options.pop("name", None) or re.sub(r"[^\w.-]+", "-", Path(data).name.split(".")[0], flags=re.ASCII)
     name = name.strip("._-") or "plan"
     check_name(name, "--name")

@@ -11,18 +11,21 @@ from agent_sft.cli.executor_options import executor_option
 from agent_sft.cli.show import say
 
 if TYPE_CHECKING:
+    from agent_sft.config.planning import PlanConfig
     from agent_sft.config.sft import SFTConfig
     from agent_sft.config.slurm import SlurmConfig
     from agent_sft.engines.slurm.script import Job
+    from agent_sft.engines.slurm.submit import Submitted
     from agent_sft.sweep.graph import SweepPlan
 
+SLURM_OPTION = click.option(
+    "--slurm",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Of --executor slurm: partition, account, time, nodes, gpus_per_node, ...; or a YAML file of them.",
+)
 SLURM_OPTIONS = (
-    click.option(
-        "--slurm",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Of --executor slurm: partition, account, time, nodes, gpus_per_node, ...; or a YAML file of them.",
-    ),
+    SLURM_OPTION,
     click.option("--slurm-array", is_flag=True, help="An array of jobs that need nothing of each other."),
 )
 EXECUTOR = executor_option(
@@ -61,6 +64,7 @@ def slurm_of(options: dict[str, Any]) -> tuple[SlurmConfig | None, bool]:
     """
     from agent_sft.config.slurm import FLAG, read_slurm
     from agent_sft.errors import UserError
+    from agent_sft.sweep.slurm import refuse_machines
 
     given, is_array = options.pop("slurm", ()), bool(options.pop("slurm_array", False))
     if options.get("executor") != "slurm":
@@ -69,6 +73,7 @@ def slurm_of(options: dict[str, Any]) -> tuple[SlurmConfig | None, bool]:
             raise UserError("is about a submission to Slurm", where=flag, fix="add --executor slurm, or leave it out")
         return None, False
     del options["executor"]
+    refuse_machines(options)
     return read_slurm(given), is_array
 
 
@@ -99,14 +104,41 @@ def submit_sweep(plan: SweepPlan, slurm: SlurmConfig, words: list[str], *, is_ar
         _submit(sweep_job(plan, slurm, words, dry_run=dry_run), dry_run=dry_run)
 
 
-def _submit(job: Job, *, dry_run: bool) -> None:
+def submit_plan(config: PlanConfig, slurm: SlurmConfig, words: list[str], *, dry_run: bool = False) -> None:
+    """Submit a command that carries a plan out, or with `dry_run` show what would be submitted.
+
+    Args:
+        config: the plan.
+        slurm: what to ask of Slurm.
+        words: of the command line.
+        dry_run: whether it is only shown.
+
+    Raises:
+        UserError: the plan is under way.
+    """
+    from agent_sft.planning.folder import PlanFolder
+    from agent_sft.planning.on_slurm import check_at_rest, submitted
+    from agent_sft.sweep.slurm import command_job
+
+    folder = PlanFolder(config.out)
+    check_at_rest(folder)
+    done = _submit(command_job(slurm.name or config.name, slurm, words, dry_run=dry_run), dry_run=dry_run)
+    if done is not None:
+        submitted(folder, config, slurm, done)
+        say(
+            f"  agent-sft plan status {folder.path.name}        how the plan stands: it ends where it needs an approval"
+        )
+
+
+def _submit(job: Job, *, dry_run: bool) -> Submitted | None:
     from agent_sft.engines.slurm.submit import submit
 
     if dry_run:
         click.echo(job.script, nl=False)
-        return
+        return None
     done = submit(job, Path.cwd())
     click.echo(done.id)
     say(f"submitted {done.script.relative_to(Path.cwd())} as job {done.id}; to watch it:")
     for line in done.how_to_watch():
         say(f"  {line}")
+    return done

@@ -9,14 +9,16 @@ import click
 from agent_sft.cli.executor_options import EXECUTOR_NAMES, executor_options
 from agent_sft.cli.sft_options import given_options, sft_options
 from agent_sft.cli.show import say
+from agent_sft.cli.slurm import SLURM_OPTION, slurm_of
 
-OF_THE_JOB = ("wait", "as_json", "dry_run", "gpus", "slots", *EXECUTOR_NAMES)
+OF_THE_JOB = ("wait", "as_json", "dry_run", "gpus", "slots", "slurm", *EXECUTOR_NAMES)
 
 
 @click.command()
 @click.argument("input", nargs=-1)
 @sft_options
 @executor_options
+@SLURM_OPTION
 @click.option("--gpus", type=int, help="GPUs that it takes, of each machine.  [default: all that are visible]")
 @click.option("--slots", type=int, help="Jobs at a time where there is no GPU.  [default: AGENT_SFT_JOBS, or 1]")
 @click.option("--wait", is_flag=True, help="Show its log until it ends; the exit code is the job's.")
@@ -32,6 +34,7 @@ def command(
     gpus: int | None,
     slots: int | None,
     executor: str | None,
+    slurm: tuple[str, ...],
     ray_address: str | None,
     **_options: Any,
 ) -> None:
@@ -42,12 +45,22 @@ def command(
     """
     from agent_sft.cli.jobs_show import as_text, echo_json, exit_with
     from agent_sft.config.sft import SFTConfig
-    from agent_sft.jobs.submitting import cluster_asked, cluster_resources, plan_training, submit_training
+    from agent_sft.jobs.submitting import (
+        cluster_asked,
+        cluster_resources,
+        plan_training,
+        slurm_script,
+        submit_training,
+    )
 
     given = {name: value for name, value in given_options(context).items() if name not in OF_THE_JOB}
+    asked, _ = slurm_of({**given, "executor": executor, "slurm": slurm})
     nodes = _machines(given) if executor == "ray" else 1
     cluster = cluster_asked(executor, ray_address, gpus=gpus, slots=slots, nodes=nodes)
     config = SFTConfig.from_options({**given, "given": tuple(n for n in given["given"] if n not in OF_THE_JOB)})
+    if dry_run and asked is not None:
+        click.echo(slurm_script(config, asked), nl=False)
+        return
     if dry_run:
         from agent_sft.stages.sft import dry_run as shown
         from agent_sft.sweep.commands import training_command
@@ -57,7 +70,7 @@ def command(
         for line in shown(plan):
             click.echo(line)
         return
-    job = submit_training(config, gpus=gpus, slots=slots, cluster=cluster)
+    job = submit_training(config, gpus=gpus, slots=slots, cluster=cluster, slurm=asked)
     if not wait:
         echo_json(job) if as_json else click.echo(job.id)
         if not as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +113,19 @@ class SlurmConfig(BaseModel):
         return given
 
 
-def read_slurm(given: Sequence[str]) -> SlurmConfig:
+def read_slurm(given: Sequence[str], known: Mapping[str, Any] | None = None) -> SlurmConfig:
     """Return what `--slurm` asks for, given any number of times: KEY=VALUE, or a YAML file with the keys.
 
     Later ones override earlier ones, and flags the files, wherever they stand.
 
+    Args:
+        given: what was given.
+        known: keys that it overrides.
+
     Raises:
         UserError: a key is unknown, a value wrong, a file missing.
     """
-    asked: dict[str, Any] = {}
+    asked: dict[str, Any] = dict(known or {})
     source = FLAG
     for text in given:
         if "=" not in text:

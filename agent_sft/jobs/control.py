@@ -13,6 +13,8 @@ from pathlib import Path
 
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import write_json
+from agent_sft.jobs.alive import is_alive
+from agent_sft.jobs.on_slurm import end_in_slurm
 from agent_sft.jobs.record import CANCELLED, Spec, attempts_of, lock_of, record_of
 from agent_sft.jobs.status import Job, job_in
 from agent_sft.jobs.submitting import machine_need, submit
@@ -37,8 +39,7 @@ def wait(run: Path, timeout: float | None = None, look: Callable[[], None] = lam
         TimeoutError: it lives on.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    lock = lock_of(run)
-    while is_held(lock):
+    while is_alive(run):
         if deadline is not None and time.monotonic() >= deadline:
             raise TimeoutError(f"the job in {run} has not ended after {timeout:g} s")
         look()
@@ -67,12 +68,17 @@ def cancel(run: Path, *, at_once: bool = False) -> Job:
             f"`agent-sft jobs wait {job.id}` waits for its end, `agent-sft jobs cancel --now {job.id}` ends it at once"
         )
         raise UserError(f"the job {job.id} is being cancelled already", fix=fix)
-    who = _supervisor(run)
+    spec = Spec.read(run)
+    in_slurm = spec is not None and spec.need.executor == "slurm"
+    who = None if in_slurm else _supervisor(run)
     if who is not None and who.host != socket.gethostname():
         raise UserError(f"the job {job.id} runs on {who.host}", fix="cancel it there")
     if attempt.fact(CANCELLED) is None:
         write_json(attempt.path / CANCELLED, {"at": now()})
         record_of(run).record("job cancelled", attempt=attempt.number)
+    if in_slurm:
+        end_in_slurm(run, at_once=at_once)
+        return job_in(run)
     if who is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(who.pid, signal.SIGKILL if at_once else signal.SIGTERM)

@@ -41,8 +41,7 @@ def reserve(run: Path) -> str:
         UserError: the index cannot be written.
     """
     run = run.resolve()
-    known = Spec.read(run)
-    wanted = known.id if known is not None else _named(run)
+    wanted = job_name(run)
     folder, number = index_folder(), 1
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +61,13 @@ def reserve(run: Path) -> str:
         raise unwritable(folder, error) from error
 
 
+def release(run: Path) -> None:
+    """Take the job in a directory out of the index again."""
+    known = Spec.read(run)
+    if known is not None and _leads_to(index_folder() / known.id, run.resolve()):
+        (index_folder() / known.id).unlink()
+
+
 def _places() -> Iterator[Path]:
     folder = index_folder()
     if folder.is_dir():
@@ -78,5 +84,9 @@ def _leads_to(link: Path, run: Path) -> bool:
         return False
 
 
-def _named(run: Path) -> str:
+def job_name(run: Path) -> str:
+    """Return what the job in a directory is called, or would be where no other has that name."""
+    known = Spec.read(run)
+    if known is not None:
+        return known.id
     return re.sub(r"[^\w.]+", "-", f"{run.parent.name}-{run.name}").strip("-.") or "job"

@@ -10,6 +10,7 @@ from typing import Any
 from agent_sft.errors import UserError
 from agent_sft.jobs.status import Job, Status
 from agent_sft.planning.folder import PlanFolder, all_plans
+from agent_sft.planning.on_slurm import end_in_slurm, is_under_way, submission_of
 from agent_sft.report.plan.record import Standing
 from agent_sft.report.sweep.record import RECORD, SweepRecord, read_record
 from agent_sft.runs.lock import Holder, holder
@@ -61,6 +62,12 @@ def stop_other(job: Job) -> None:
             if record.folder == job.directory:
                 stop_server(record)
         return
+    if job.kind == "plan":
+        plan = PlanFolder(job.directory)
+        slurm = submission_of(plan)
+        if slurm is not None and slurm.standing is not None and is_under_way(plan):
+            end_in_slurm(plan, slurm)
+            return
     who = holder(job.directory / LOCK)
     if who is None:
         raise UserError(f"{job.id} cannot be cancelled: it is {job.status}", fix="only what runs can")
@@ -107,16 +114,28 @@ def _standing(record: SweepRecord, who: Holder | None) -> tuple[Status, str | No
 
 
 def _plan(folder: PlanFolder) -> Job | None:
-    state = folder.state()
-    if state is None:
+    state, slurm = folder.state(), submission_of(folder)
+    queued = slurm.standing if slurm is not None else None
+    if slurm is not None and queued is not None and queued.waits:
+        status: Status = "queued"
+        reason, ended = f"job {slurm.id} of Slurm ({queued.reason})", None
+    elif state is not None:
+        status = PLAN_STATUS[state.standing]
+        reason = ": ".join(filter(None, (f"{state.standing} ({state.phase})", state.reason)))
+        ended = None if state.standing == "running" else state.updated
+    elif slurm is not None:
+        status = "running" if queued is not None and queued.lives else "failed"
+        reason, ended = f"job {slurm.id} of Slurm: see {slurm.log}", None
+    else:
         return None
     return Job(
         id=f"plan:{folder.path.name}",
         kind="plan",
-        status=PLAN_STATUS[state.standing],
-        reason=": ".join(filter(None, (f"{state.standing} ({state.phase})", state.reason))),
+        status=status,
+        reason=reason,
         directory=folder.path.absolute(),
-        ended=None if state.standing == "running" else state.updated,
+        submitted=slurm.at if slurm is not None else None,
+        ended=ended,
         **_of(holder(folder.path / LOCK)),
     )
 
@@ -150,7 +169,7 @@ def wait_for_other(job: Job) -> Job:
     """
     if job.kind in ("deployment", "server"):
         raise UserError(f"{job.id} has no end of its own", fix=f"`agent-sft jobs cancel {job.id}` ends it")
-    while holder(job.directory / LOCK) is not None:
+    while holder(job.directory / LOCK) is not None or (job.kind == "plan" and is_under_way(PlanFolder(job.directory))):
         time.sleep(POLL_SECONDS)
     found = find_other(job.id)
     if found is None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from agent_sft.errors import UserError
 from agent_sft.files import read_lines
-from agent_sft.jobs.record import Attempt, attempts_of, lock_of
-from agent_sft.runs.lock import is_held
+from agent_sft.jobs.alive import is_alive
+from agent_sft.jobs.record import Attempt, attempts_of
 from agent_sft.stages.callbacks.local_logger import METRICS, TRAINERS
 
 FOLLOW_SECONDS = 0.3
@@ -44,7 +44,7 @@ def log_lines(run: Path, *, attempt: int | None = None, follow: bool = False) ->
     """
     follower = LogFollower(attempt_of(run, attempt).log)
     while True:
-        lives = follow and is_held(lock_of(run))
+        lives = follow and is_alive(run)
         yield from follower.lines(whole=lives)
         if not lives:
             return

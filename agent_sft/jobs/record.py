@@ -2,6 +2,8 @@
 
 job.json                     what runs, where, and what it needs of the machine
 .lock                        held by the job's supervisor, and by all that it started
+attempts/N/submitted.json    its number in Slurm, where it was submitted to that
+attempts/N/script.sbatch     what was submitted
 attempts/N/log               what the N-th attempt said
 attempts/N/started.json      when it had its slots, which they are, who supervises it
 attempts/N/cancelled.json    when somebody asked for its end
@@ -21,6 +23,7 @@ from agent_sft.runs.directory import RunDirectory
 FOLDER = "job"
 SPEC, LOCK = "job.json", ".lock"
 STARTED, CANCELLED, ENDED, LOG = "started.json", "cancelled.json", "ended.json", "log"
+SUBMITTED, SCRIPT = "submitted.json", "script.sbatch"
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,14 @@ class Need:
     """How many of them it takes."""
     gpus: bool = False
     """Whether the slots are GPUs, named by their UUIDs; of a cluster, whether GPUs are what is counted."""
-    executor: Literal["local", "ray"] = "local"
+    executor: Literal["local", "ray", "slurm"] = "local"
     """Where it runs. A Ray cluster has no slots: there `count` are the GPUs, or processors, of each machine."""
     address: str | None = None
     """The cluster's."""
     nodes: int = 1
     """Machines of the cluster."""
+    slurm: dict[str, Any] | None = None
+    """What is asked of Slurm, those keys of `SlurmConfig` that were given."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Attempt:
         return self.path / LOG
 
     def fact(self, name: str) -> dict[str, Any] | None:
-        """Return one of the facts `STARTED`, `CANCELLED` and `ENDED`; None where it is not one."""
+        """Return one of the facts `SUBMITTED`, `STARTED`, `CANCELLED` and `ENDED`; None where it is not one."""
         value = read_json(self.path / name)
         return value if isinstance(value, dict) else None
 

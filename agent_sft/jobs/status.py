@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from agent_sft.engines.llamafactory.checkpoints import weights_fault
+from agent_sft.engines.slurm.queue import UNKNOWN, Standing
 from agent_sft.errors import UserError, nearest
 from agent_sft.files import read_lines
+from agent_sft.jobs.alive import ASKED_TO_END, BY_SIGNAL, in_slurm, lives_in_slurm
 from agent_sft.jobs.index import all_jobs, index_folder
-from agent_sft.jobs.record import CANCELLED, ENDED, STARTED, Attempt, Spec, attempts_of, lock_of
+from agent_sft.jobs.record import CANCELLED, ENDED, STARTED, SUBMITTED, Attempt, Spec, attempts_of, lock_of
 from agent_sft.runs.directory import RunDirectory
 from agent_sft.runs.lock import holder, is_held
 from agent_sft.runs.queue import waiting
@@ -101,17 +103,20 @@ def job_in(run: Path) -> Job:
         raise UserError("there is no job in this directory", where=str(run), fix="see `agent-sft jobs list`")
     attempt = attempts[-1]
     # Whether it lives comes first: what it leaves when it ends is there once it does not.
-    held = is_held(lock_of(run))
+    held, slurm = is_held(lock_of(run)), in_slurm(attempt)
     who = holder(lock_of(run)) if held else None
     started, ended = attempt.fact(STARTED) or {}, attempt.fact(ENDED) or {}
-    if held:
-        status: Status = "running" if started else "queued"
+    status: Status
+    code = None
+    if spec.need.executor == "slurm" and (held or lives_in_slurm(attempt, slurm)):
+        status, reason = _in_slurm(attempt, slurm, supervised=held and bool(started))
+    elif held:
+        status = "running" if started else "queued"
         reason = _waits_for(spec) if not started else None if who else "its supervisor died: what it started is ended"
         if who is not None and who.host != socket.gethostname():
             reason = f"on {who.host}"
-        code = None
     else:
-        status, reason, code = _outcome(spec, run, attempt)
+        status, reason, code = _outcome(spec, run, attempt, slurm)
     step, steps, loss = _progress(run) if spec.kind == "sft" and started else (None, None, None)
     return Job(
         id=spec.id,
@@ -136,7 +141,26 @@ def job_in(run: Path) -> Job:
     )
 
 
-def _outcome(spec: Spec, run: Path, attempt: Attempt) -> tuple[Status, str | None, int]:
+def _in_slurm(attempt: Attempt, found: Standing | None, *, supervised: bool) -> tuple[Status, str | None]:
+    """Return how an attempt stands that Slurm has, and what it waits for.
+
+    Args:
+        attempt: the attempt.
+        found: Slurm's word of it; None where it has not been asked, or has none.
+        supervised: whether the job's supervisor runs on the machine that Slurm gave.
+    """
+    number = (attempt.fact(SUBMITTED) or {}).get("id")
+    name = f"job {number} of Slurm" if number else "it is being submitted"
+    if found is not None and found.state == UNKNOWN:
+        return ("running" if attempt.fact(STARTED) else "queued"), f"{name}; how it stands is not known: {found.reason}"
+    if supervised or (found is not None and not found.waits):
+        on = found.nodes if found is not None else ""
+        return "running", f"{name} on {on}" if on else name
+    why = f" ({found.reason})" if found is not None and found.reason not in ("", "None") else ""
+    return "queued", f"{name}{why}" + ("; its next turn goes on" if attempt.fact(STARTED) else "")
+
+
+def _outcome(spec: Spec, run: Path, attempt: Attempt, slurm: Standing | None) -> tuple[Status, str | None, int]:
     """Return how an attempt ended whose lock nobody holds, why, and its exit code."""
     ended, cancelled = attempt.fact(ENDED), attempt.fact(CANCELLED)
     code = int(ended["exit_code"]) if ended is not None else None
@@ -145,7 +169,22 @@ def _outcome(spec: Spec, run: Path, attempt: Attempt) -> tuple[Status, str | Non
         return "succeeded", None, 0
     if cancelled is not None and code != 0:
         return "cancelled", f"asked for at {cancelled['at']}", code or 143
+    if slurm is not None and slurm.state == "CANCELLED":
+        return "cancelled", slurm.why, code or 143
+    if spec.need.executor == "slurm" and (code is None or code in BY_SIGNAL):
+        fault = _ended_by_slurm(slurm, code) or fault
     return "failed", fault, code or 1
+
+
+def _ended_by_slurm(found: Standing | None, code: int | None) -> str | None:
+    """Return why Slurm ended an attempt, or let it end; None where the attempt itself says why."""
+    if found is not None and found.why is not None:
+        return f"{found.why} ({found.state})"
+    if code == ASKED_TO_END:
+        return "it saved and ended when Slurm asked it to: its time was up, or somebody sent it TERM"
+    if code is None:
+        return "Slurm has no word of how it ended: it was killed, or its machine failed"
+    return None
 
 
 def _fault(spec: Spec, run: Path, attempt: Attempt, code: int | None) -> str | None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent_sft.config.sft import SFTConfig
+from agent_sft.config.slurm import SlurmConfig
 from agent_sft.config.sweep import ResourcesConfig
 from agent_sft.data.capabilities import capability_store
 from agent_sft.data.store import Store, is_reference
-from agent_sft.errors import UserError
+from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import unwritable
-from agent_sft.jobs.index import reserve
-from agent_sft.jobs.record import Need, Spec, lock_of, record_of
+from agent_sft.jobs.alive import is_alive
+from agent_sft.jobs.index import job_name, release, reserve
+from agent_sft.jobs.on_slurm import hand_in, script_of, slurm_need
+from agent_sft.jobs.record import FOLDER, Attempt, Need, Spec, attempts_of, lock_of, record_of
 from agent_sft.jobs.status import Job, job_in
 from agent_sft.runs.devices import visible_gpus
 from agent_sft.runs.directory import check_is_directory, now
@@ -25,6 +29,7 @@ from agent_sft.runs.queue import join_queue
 from agent_sft.stages.plan import TrainingPlan, build_plan
 from agent_sft.sweep.commands import runnable, training_command
 from agent_sft.sweep.resources import Resources, resources_of
+from agent_sft.sweep.slurm import check_training
 
 SLOTS_VARIABLE = "AGENT_SFT_JOBS"
 SUPERVISOR = "agent_sft.jobs.supervisor"
@@ -66,7 +71,12 @@ def plan_training(config: SFTConfig, cluster: Resources | None = None) -> tuple[
 
 
 def submit_training(
-    config: SFTConfig, *, gpus: int | None = None, slots: int | None = None, cluster: ResourcesConfig | None = None
+    config: SFTConfig,
+    *,
+    gpus: int | None = None,
+    slots: int | None = None,
+    cluster: ResourcesConfig | None = None,
+    slurm: SlurmConfig | None = None,
 ) -> Job:
     """Submit a training; return its job, which waits or runs.
 
@@ -75,20 +85,42 @@ def submit_training(
         gpus: how many GPUs it takes; all that are visible when None.
         slots: jobs at a time on this machine where there is no GPU.
         cluster: the cluster that it runs on, and what it takes of each machine there; None for this machine.
+        slurm: what is asked of Slurm; None where it does not run there.
 
     Raises:
         UserError: what is asked for cannot work, or the directory's job lives.
+        WorkFailed: Slurm does not answer.
     """
     resources = None if cluster is None else cluster_resources(cluster)
+    if slurm is not None:
+        check_training(config)
     config, plan = plan_training(config, resources)
     run = plan.output_dir.resolve()
-    need = machine_need(gpus, slots) if cluster is None or resources is None else cluster_need(cluster, resources)
+    if slurm is not None:
+        need = slurm_need(slurm)
+    elif cluster is not None and resources is not None:
+        need = cluster_need(cluster, resources)
+    else:
+        need = machine_need(gpus, slots)
     known = Spec.read(run)
     command = training_command(config)
     if known is not None and known.command != command and job_in(run).status == "succeeded":
         what = f"the job {known.id} was trained here with other options"
         raise UserError(what, where=str(plan.output_dir), fix="choose another --output-dir")
     return submit(run, "sft", command, need)
+
+
+def slurm_script(config: SFTConfig, slurm: SlurmConfig) -> str:
+    """Return what would be submitted to Slurm for a training; nothing is written.
+
+    Raises:
+        UserError: what is asked for cannot work.
+    """
+    check_training(config)
+    config, plan = plan_training(config)
+    run = plan.output_dir.resolve()
+    spec = Spec(job_name(run), "sft", training_command(config), str(Path.cwd()), slurm_need(slurm), now())
+    return script_of(run, spec, len(attempts_of(run)) + 1).script
 
 
 def submit(run: Path, kind: str, command: Sequence[str], need: Need, *, folder: Path | None = None) -> Job:
@@ -107,11 +139,12 @@ def submit(run: Path, kind: str, command: Sequence[str], need: Need, *, folder: 
     run = run.resolve()
     check_is_directory(run)
     lock = lock_of(run)
-    if is_held(lock):
+    if is_alive(run):
         job = job_in(run)
         raise UserError(f"the job {job.id} is {job.status}", where=str(run), fix=f"see `agent-sft jobs get {job.id}`")
     if is_held(run / ".lock"):
         raise UserError("another process is at work there", where=str(run), fix="choose another --output-dir")
+    new = [place for place in (run, *run.parents) if not place.exists()]
     with run_lock(lock, f"see `agent-sft jobs get {run}`") as held:
         known = Spec.read(run)
         first = known.submitted if known is not None else now()
@@ -119,9 +152,35 @@ def submit(run: Path, kind: str, command: Sequence[str], need: Need, *, folder: 
         spec.write(run)
         record = record_of(run)
         attempt = record.new_attempt()
+        if need.executor == "slurm":
+            try:
+                hand_in(run, spec, Attempt(attempt))
+            except (UserError, WorkFailed):
+                _take_back(run, attempt, known, new)
+                raise
         record.record("job submitted", attempt=int(attempt.name), command=spec.command)
-        _start(run, attempt / "log", runnable(spec.command), held, spec)
+        if need.executor != "slurm":
+            _start(run, attempt / "log", runnable(spec.command), held, spec)
     return job_in(run)
+
+
+def _take_back(run: Path, attempt: Path, known: Spec | None, new: Sequence[Path]) -> None:
+    """Leave a directory as it was before an attempt that Slurm refused.
+
+    Args:
+        run: the directory.
+        attempt: the attempt's folder.
+        known: the job that was there before; None where there was none.
+        new: folders that were not there before, the innermost first.
+    """
+    if known is not None:
+        shutil.rmtree(attempt)
+        known.write(run)
+        return
+    release(run)
+    shutil.rmtree(run / FOLDER)
+    for place in new:
+        place.rmdir()
 
 
 def machine_need(gpus: int | None, slots: int | None) -> Need:
@@ -157,7 +216,7 @@ def cluster_asked(
     """Return what a job is to have of a cluster; None where it runs on this machine.
 
     Args:
-        executor: `ray`, or `local`, which None stands for.
+        executor: `ray`; `slurm`, or `local`, which None stands for.
         address: of the Ray cluster; the one that runs on this machine when None.
         gpus: of each machine; all of the largest when None.
         slots: of this machine: they are none of a cluster's.
@@ -169,6 +228,10 @@ def cluster_asked(
     if executor != "ray":
         if address is not None:
             raise UserError("it is of a cluster", where="--ray-address", fix="give --executor ray with it")
+        if executor == "slurm":
+            for where, number in (("--gpus", gpus), ("--slots", slots)):
+                if number is not None:
+                    raise UserError("Slurm gives the machines", where=where, fix="see --slurm gpus_per_node=N")
         return None
     if slots is not None:
         raise UserError("slots are of this machine", where="--slots", fix="--gpus says what it takes of a cluster's")

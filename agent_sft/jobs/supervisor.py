@@ -58,25 +58,28 @@ def supervise(
             with share(spec.need, stop) as taken:
                 stop.leave()
                 code = carry_out(spec, attempt, command, [lock, *taken.descriptors], taken, stop)
-                _write_end(run, attempt, code)
+                write_end(run, attempt, code)
         except Interrupted as stopped:
             code = stopped.exit_code
-            _write_end(run, attempt, code)
+            write_end(run, attempt, code)
         except (OSError, UserError, WorkFailed) as error:
             with attempt.log.open("a", encoding="utf-8") as log:
                 log.write(f"error: the job cannot be started: {error}\n")
             code = WorkFailed.exit_code if isinstance(error, WorkFailed) else UserError.exit_code
-            _write_end(run, attempt, code)
+            write_end(run, attempt, code)
         os.close(lock)  # with the slots: what has none is not told to be running
     return code
 
 
-def _write_end(run: Path, attempt: Attempt, code: int) -> None:
+def write_end(run: Path, attempt: Attempt, code: int) -> None:
+    """Write down how an attempt ended."""
     write_json(attempt.path / ENDED, {"at": now(), "exit_code": code})
     record_of(run).record("job ended", attempt=attempt.number, exit_code=code)
 
 
-def _run(spec: Spec, attempt: Attempt, command: Sequence[str], hold: list[int], taken: Taken, stop: StopSignal) -> int:
+def run_here(
+    spec: Spec, attempt: Attempt, command: Sequence[str], hold: list[int], taken: Taken, stop: StopSignal
+) -> int:
     """Run the command; on the first signal ask it to save and end, on the second end it."""
     started = {"at": now(), "host": socket.gethostname(), "slots": list(taken.names)}
     write_json(attempt.path / STARTED, started)
@@ -125,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         return supervise(Path(run), command, int(lock), lambda _need, _stop: nullcontext(Taken((), ())), run_on_cluster)
     queued = Ticket(Path(place), int(ticket))
     return supervise(
-        Path(run), command, int(lock), lambda need, stop: slots(queued, need.slots, need.count, stop), _run
+        Path(run), command, int(lock), lambda need, stop: slots(queued, need.slots, need.count, stop), run_here
     )
 
 

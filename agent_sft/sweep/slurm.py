@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from agent_sft.config.sft import SFTConfig
@@ -28,7 +28,7 @@ def training_job(config: SFTConfig, slurm: SlurmConfig) -> Job:
     Raises:
         UserError: it cannot be trained like that, or Slurm decides what was given.
     """
-    _check(config)
+    check_training(config)
     name = slurm.name or "-".join(_output(config).parts[-2:])
     make = one_machine if slurm.nodes == 1 else every_machine
     return make(slurm, name, Path.cwd(), runnable(training_command(config)))
@@ -40,7 +40,7 @@ def training_array(config: SFTConfig, slurm: SlurmConfig) -> Job:
     Raises:
         UserError: there is no input, several would train into one folder, or something is wrong with one of them.
     """
-    _check(config)
+    check_training(config)
     _check_one_machine(slurm)
     tasks: dict[Path, Task] = {}
     by_data = "output_dir" not in config.given and "dataset_name" not in config.given
@@ -58,15 +58,19 @@ def training_array(config: SFTConfig, slurm: SlurmConfig) -> Job:
 
 
 def sweep_job(plan: SweepPlan, slurm: SlurmConfig, words: Sequence[str], *, dry_run: bool) -> Job:
-    """Return the job of a sweep: on one machine as it is, on several on Ray, which the job starts.
+    """Return the job of a sweep, by `command_job`."""
+    return command_job(slurm.name or plan.config.name, slurm, words, dry_run=dry_run)
+
+
+def command_job(name: str, slurm: SlurmConfig, words: Sequence[str], *, dry_run: bool) -> Job:
+    """Return the job of a command that runs stages: on one machine as it is, on several on Ray, which the job starts.
 
     Args:
-        plan: the sweep.
+        name: of the job.
         slurm: what to ask of Slurm.
         words: the command line, without the program.
         dry_run: whether it is only shown: the environment of Ray is then not made.
     """
-    name = slurm.name or plan.config.name
     command = runnable([PROGRAM, *within(words), "--executor"])
     if slurm.nodes == 1:
         return one_machine(slurm, name, Path.cwd(), [*command, "local"])
@@ -108,14 +112,28 @@ def _output(config: SFTConfig) -> Path:
     return build_plan(config.model_copy(update={"dry_run": True})).output_dir
 
 
-def _check(config: SFTConfig) -> None:
-    for name in _MACHINES:
-        if name in config.given:
-            fix = "leave it out: --slurm nodes=N says how many machines train"
-            raise UserError("is for machines that are started by hand", where=f"--{name.replace('_', '-')}", fix=fix)
+def check_training(config: SFTConfig) -> None:
+    """Refuse options of a training that Slurm decides, or that would undo what an earlier turn of it did.
+
+    Raises:
+        UserError: one is given.
+    """
+    refuse_machines(config.given)
     if config.fresh:
         what = "a job that goes back into the queue would start over each time"
         raise UserError(what, where="--fresh", fix="move the earlier result away, or choose another --output-dir")
+
+
+def refuse_machines(names: Container[str]) -> None:
+    """Refuse the options by which a training's machines are started by hand.
+
+    Raises:
+        UserError: one of them is among the names of what is given.
+    """
+    for name in _MACHINES:
+        if name in names:
+            fix = "leave it out: --slurm nodes=N says how many machines train"
+            raise UserError("is for machines that are started by hand", where=f"--{name.replace('_', '-')}", fix=fix)
 
 
 def _check_one_machine(slurm: SlurmConfig) -> None:
