@@ -10,7 +10,7 @@ import pytest
 
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.evals.results import RESULTS, write_evaluation
-from agent_sft.planning.board import check_promotable, going_on, judgement, scoreboard
+from agent_sft.planning.board import check_promotable, judgement, ranking, scoreboard
 from agent_sft.planning.halving import Rung
 from agent_sft.planning.sweeps import BASE, FINAL, Machine
 from agent_sft.report.plan.record import Candidate, Scoreboard
@@ -172,24 +172,6 @@ def test_the_final_model_is_held_against_the_untrained_one(tmp_path: Path) -> No
     assert same.sentences[0].startswith("Whether training changed the held-out loss cannot be told")
 
 
-def test_the_best_go_on_from_a_rung_and_those_that_cannot_be_told_from_them_up_to_half(tmp_path: Path) -> None:
-    board = Board(tmp_path, "loss")
-    means = {"a": 2.5, "b": 2.0, "c": 2.001, "d": 2.002, "e": 2.003, "f": 2.6}
-    for number, (name, mean) in enumerate(means.items()):
-        board.add(name)
-        board.losses(name, around(mean, number))
-
-    def left(names: str, count: int) -> set[str]:
-        there = [one for one in board.candidates if one.name in names]
-        return set(going_on(board.record, tmp_path, there, None, count))
-
-    assert left("abf", 1) == {"b"}
-    assert left("af", 1) == {"a"}, "a difference that is sure stops the other"
-    assert left("bc", 1) in ({"b"}, {"c"}), "half of two is one, though they cannot be told apart"
-    assert len(left("bcdeaf", 2)) == 3, "of six that go on, three at most"
-    assert len(left("bcaf", 1)) == 2
-
-
 def test_those_that_were_stopped_are_compared_with_the_winner_at_their_step(tmp_path: Path) -> None:
     board = Board(tmp_path, "loss")
     for name in ("a", "b", "c"):
@@ -197,6 +179,7 @@ def test_those_that_were_stopped_are_compared_with_the_winner_at_their_step(tmp_
     for number, (name, mean) in enumerate((("a", 2.5), ("b", 2.0), ("c", 2.001))):
         board.losses(name, around(mean, number), at="step-3")
     board.losses("b", around(1.0, 9))
+    assert ranking(board.record, tmp_path, board.candidates[::2], None) == ["c", "a"]
     rung = Rung(1 / 3, 3)
     made = scoreboard(board.record, tmp_path, board.candidates, None, MACHINE, {"a": rung, "c": rung})
     assert made.winner == 2

@@ -18,13 +18,15 @@ def candidates(count: int, steps: int = 900, warm_up: int = 0) -> list[Candidate
 @pytest.mark.parametrize(
     ("count", "steps", "rungs"),
     [
-        (9, 900, [(9, 100), (3, 300), (1, None)]),
-        (3, 900, [(3, 300), (1, None)]),
-        (4, 900, [(4, 100), (2, 300), (1, None)]),
+        (27, 2700, [(27, 100), (9, 300), (3, 900), (2, None)]),
+        (9, 900, [(9, 100), (3, 300), (2, None)]),
+        (4, 900, [(4, 300), (2, None)]),
+        (3, 900, [(3, 300), (2, None)]),
+        (2, 900, [(2, None)]),
         (1, 900, [(1, None)]),
     ],
 )
-def test_one_of_three_goes_on_and_every_rung_is_three_times_as_long(
+def test_one_of_three_goes_on_every_rung_is_three_times_as_long_and_two_go_to_the_end(
     count: int, steps: int, rungs: list[tuple[int, int | None]]
 ) -> None:
     there = candidates(count, steps)
@@ -34,11 +36,11 @@ def test_one_of_three_goes_on_and_every_rung_is_three_times_as_long(
 @pytest.mark.parametrize(
     ("count", "steps", "warm_up", "rungs"),
     [
-        (9, 1000, 50, [(9, 112), (3, 334), (1, None)]),
-        (9, 1000, 100, [(9, 200), (3, 448), (1, None)]),
+        (9, 1000, 50, [(9, 112), (3, 334), (2, None)]),
+        (9, 1000, 100, [(9, 200), (3, 448), (2, None)]),
         (9, 1000, 150, [(9, 300), (3, None)]),
         (9, 1000, 300, [(9, None)]),
-        (9, 60, 0, [(9, 10), (3, 25), (1, None)]),
+        (9, 60, 0, [(9, 10), (3, 25), (2, None)]),
         (9, 20, 0, [(9, 10), (3, None)]),
         (9, 10, 0, [(9, None)]),
     ],

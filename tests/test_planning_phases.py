@@ -19,7 +19,7 @@ from tests.conftest import MadeOnce, RunCli
 from tests.support import SMALL
 
 PLAN = (
-    *("plan", "sums.jsonl", "--model", "tiny", "--rates", "5e-3,1e-4", "--epochs", "3", "--search", "asha"),
+    *("plan", "sums.jsonl", "--model", "tiny", "--rates", "5e-3,1e-3,1e-4", "--epochs", "3", "--search", "asha"),
     *("--no-deploy", "--no-probe"),
 )
 
@@ -60,7 +60,7 @@ def test_without_a_terminal_the_plan_waits_with_all_that_is_to_be_approved(waiti
     said = (waiting / "said").read_text()
     assert "waiting for approval: approve it with `agent-sft plan approve sums`" in said
     plan, inspection = record(waiting, "plan.json"), record(waiting, "inspection.json")
-    assert [one["rate"] for one in plan["candidates"]] == [0.005, 0.0001]
+    assert [one["rate"] for one in plan["candidates"]] == [0.005, 0.001, 0.0001]
     parts = {part["name"]: part["rows"] for part in inspection["parts"]}
     assert parts == {"training": 32, "search": 25, "choosing": 7, "judging": 8}
     assert inspection["checkable"] == "numbers"
@@ -192,9 +192,9 @@ def test_a_plan_goes_all_the_way_with_an_approval_at_each_gate(waiting: Path, ca
     assert "waiting for promotion: promote the winner with `agent-sft plan promote sums`" in tried.stdout
     board = record(waiting, "scoreboard.json")
     assert board["samples"] == 7
-    assert board["winner"] == 1, "a rate of 0.005 learns something in 13 steps, one of 0.0001 does not"
-    assert [(line["state"], line["steps"]) for line in board["lines"]] == [("done", 39), ("stopped", 13)]
-    assert "52 of 78 training steps were made" in tried.stdout
+    assert board["winner"] == 1, "a rate of 0.005 learns something, one of 0.0001 does not"
+    assert [(line["state"], line["steps"]) for line in board["lines"]] == [("done", 39), ("done", 39), ("stopped", 13)]
+    assert "91 of 117 training steps were made" in tried.stdout
     assert "how long is known when" not in tried.stderr + tried.stdout, "the plan has told how long it takes"
     shown = (waiting / "plans/sums/scoreboard.md").read_text()
     assert "- model of all: tiny" in shown, "what all candidates have in common takes no column"
@@ -205,8 +205,8 @@ def test_a_plan_goes_all_the_way_with_an_approval_at_each_gate(waiting: Path, ca
     assert {step["total_steps"] for step in steps} == {39}, "the schedule is that of the whole training"
     assert not (waiting / "plans/sums/final").exists(), "the final run waits for the promotion"
 
-    stopped = call_cli("plan", "promote", "sums", "--candidate", "2", cwd=waiting)
-    assert (stopped.returncode, "candidate 2 was stopped at step 13 of 39" in stopped.stderr) == (2, True)
+    stopped = call_cli("plan", "promote", "sums", "--candidate", "3", cwd=waiting)
+    assert (stopped.returncode, "candidate 3 was stopped at step 13 of 39" in stopped.stderr) == (2, True)
     ended = call_cli("plan", "promote", "sums", cwd=waiting)
     assert ended.returncode == 0, ended.stderr
     judged = record(waiting, "judgement.json")

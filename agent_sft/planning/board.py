@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,17 +104,14 @@ def scoreboard(
     )
 
 
-def going_on(
-    record: SweepRecord, folder: Path, candidates: Sequence[Candidate], decider: str | None, count: int
-) -> list[str]:
-    """Return the names of the candidates that go on from a rung: the best, and those that cannot be told from them.
+def ranking(record: SweepRecord, folder: Path, candidates: Sequence[Candidate], decider: str | None) -> list[str]:
+    """Return the names of the candidates that were scored, the best first.
 
     Args:
         record: of their sweep, as far as it has gone.
         folder: of it.
-        candidates: those that have come to the rung.
+        candidates: those to rank.
         decider: the name of the evaluator that decides; None for the loss.
-        count: how many go on at least. At most half of all do, however many cannot be told apart.
     """
     variants = {one.name: one for one in record.variants}
     places = {one.name: _finished(record, folder, variants[one.name], decider) for one in candidates}
@@ -123,11 +119,7 @@ def going_on(
     if not there:
         return []
     found = _compared(there, decider)
-    order = sorted(there, key=lambda name: (-found.scores.get(name, 0.0), found.losses[name]))
-    last, behind = order[:count][-1], order[count:]
-    told = _compared({name: there[name] for name in (last, *behind)}, decider, best=last).differences
-    close = [name for name in behind if told[name].verdict == "cannot tell"]
-    return [*order[:count], *close[: max(0, math.ceil(len(candidates) / 2) - count)]]
+    return sorted(there, key=lambda name: (-found.scores.get(name, 0.0), found.losses[name]))
 
 
 def judgement(

@@ -1,9 +1,10 @@
-"""Successive halving: all candidates a little way, the best of them further, one to the end.
+"""Successive halving: all candidates a little way, the best of them further, the last two to the end.
 
 Every training has the learning-rate schedule of its whole length from its first step on, is stopped with a whole
 checkpoint at a rung, and goes on from it if it is among the best third there (Li et al. 2020, "A System for Massively
-Parallel Hyperparameter Tuning", whose trainings are all equally long here, so that a rung is waited for as a whole), or
-cannot be told from these.
+Parallel Hyperparameter Tuning", whose trainings are all equally long here, so that a rung is waited for as a whole).
+Which of the last is the best is told at the end alone: on the way a high rate looks worse than it turns out to be when
+it has fallen.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from agent_sft.report.plan.record import Candidate
 
 KEPT = 3
 """One of so many goes on from each rung."""
+LAST = 2
+"""So many go to the end."""
 FEWEST_STEPS = 10
 """Of the first rung: fewer tell nothing."""
 WARM_UPS = 2
@@ -31,22 +34,22 @@ class Rung:
     share: float | None
     """Of each training's steps; None for all of them."""
     candidates: int
-    """How many are trained so far; after the first rung at least, since those that cannot be told apart go on too."""
+    """How many are trained so far."""
 
     def step(self, candidate: Candidate) -> int | None:
         """Return the optimizer step at which a training stops; None where it goes to its end."""
-        return None if self.share is None else max(1, math.ceil(self.share * candidate.steps))
+        return None if self.share is None else max(1, math.ceil(round(self.share * candidate.steps, 6)))
 
 
 def rungs_of(candidates: Sequence[Candidate]) -> list[Rung]:
-    """Return the rungs for candidates: 9 of them go a ninth of the way, 3 a third, 1 to the end.
+    """Return the rungs for candidates: 9 of them go a ninth of the way, 3 a third, 2 to the end.
 
     Where a ninth is too little to tell them apart, the first rung is as far as it takes, and those after it lie nearer
     together; where no room is left for one, fewer are sorted out.
     """
     counts = [len(candidates)]
-    while counts[-1] > 1:
-        counts.append(math.ceil(counts[-1] / KEPT))
+    while counts[-1] > LAST:
+        counts.append(max(LAST, math.ceil(counts[-1] / KEPT)))
     first = max(KEPT ** (1 - len(counts)), *(_first_steps(one) / one.steps for one in candidates))
     room = int(math.log2(1 / first) / math.log2(LEAST_GROWTH)) if first < 1 else 0
     number = min(len(counts) - 1, room)

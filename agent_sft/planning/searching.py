@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent_sft.planning.board import going_on
+from agent_sft.planning.board import ranking
 from agent_sft.planning.folder import PlanFolder
 from agent_sft.planning.halving import Rung, rungs_of
 from agent_sft.planning.inspection import Say
@@ -39,7 +39,7 @@ def search(
         record = run(sweeps.candidates(candidates, pauses))
         if rung.share is None:
             break
-        best = going_on(record, folder.candidates, alive, sweeps.decider, rungs[number + 1].candidates)
+        best = ranking(record, folder.candidates, alive, sweeps.decider)[: rungs[number + 1].candidates]
         stopped |= {one.name: rung for one in alive if one.name not in best}
         left = ", ".join(str(one.number) for one in alive if one.name in best)
         say(f"candidates: after {rung.share:.0%} of the steps, of {len(alive)} these go on: {left or 'none'}")
