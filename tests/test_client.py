@@ -123,3 +123,21 @@ def test_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "train: log in " in said.getvalue()
     assert (names["artifacts"]["model"] / "adapter_model.safetensors").is_file()
     assert [entry["step"] for entry in names["client"].metrics(names["job"])] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"slurm": {"time": "60"}}, "SFTJob.slurm: is about a submission to Slurm"),
+        ({"executor": "slurm", "nodes": 2}, "SFTJob.nodes: is of a Ray cluster"),
+        ({"executor": "slurm", "gpus": 2}, "--gpus: Slurm gives the machines"),
+        ({"executor": "slurm", "slurm": {"partitoin": "gpu"}}, "did you mean 'partition'?"),
+        ({"executor": "slurm", "settings": {"nnodes": 2, "master_port": 29500}}, "--nnodes: is for machines that are"),
+    ],
+)
+def test_what_cannot_be_asked_of_slurm_is_refused(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
+    data = short_data(tmp_path / "data")
+    with pytest.raises(UserError) as refused:
+        Client().create_training_job(SFTJob(model="tiny", dataset_ref=str(data), **asked))
+    assert said in str(refused.value)
+    assert not (tmp_path / "saves").exists()

@@ -8,12 +8,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from agent_sft.engines.llamafactory.checkpoints import weights_fault
 from agent_sft.jobs.control import cancel, retry, wait
 from agent_sft.jobs.record import Need
 from agent_sft.jobs.status import Job, job_in
 from agent_sft.jobs.submitting import submit
+from tests.conftest import RunCli
 from tests.jobs import killed, running, until
 from tests.ray_clusters import SmallCluster
+from tests.support import QUICK, short_data
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +112,22 @@ def test_a_killed_supervisor_takes_all_with_it_and_the_job_can_be_tried_again(
     (tmp_path / "go").touch()
     ended = wait(job.directory)
     assert (ended.status, ended.attempt) == ("succeeded", 2)
+
+
+def test_two_machines_train_one_model_by_zero_2(
+    tmp_path: Path, cluster: SmallCluster, call_cli: RunCli, repo: Path, train_python: Path
+) -> None:
+    zero, run = repo / "ds_configs" / "ds_zero2.json", tmp_path / "run"
+    training = [short_data(tmp_path, 8), *QUICK, "--steps", "1", "--deepspeed", zero, "--output-dir", run]
+    place = ["--executor", "ray", "--ray-address", cluster.address, "--nnodes", "2", "--gpus", "1"]
+    done = call_cli("train", "sft", *training, *place, "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    job = job_in(run)
+    assert (job.step, job.steps, len(job.slots)) == (1, 1, 2)
+    assert (run / "nodes" / "1" / "attempts" / "1" / "train.log").is_file(), "the second machine has a log of its own"
+    assert not weights_fault(run)
+    parts = (run / "checkpoint-1").glob("global_step1/*_optim_states.pt")
+    assert len({path.name for path in parts}) == 2, "each holds its part of the optimizer's state"
 
 
 def test_a_cluster_that_is_gone_fails_the_job_and_says_so(tmp_path: Path) -> None:

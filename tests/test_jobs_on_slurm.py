@@ -17,7 +17,7 @@ from agent_sft.jobs.outputs import log_lines
 from agent_sft.jobs.status import Job, job_in
 from agent_sft.jobs.submitting import submit
 from tests.conftest import RunCli
-from tests.jobs import running, until
+from tests.jobs import until
 from tests.slurm_cluster import NEEDS_SLURM, SmallSlurm, started_slurm
 
 pytestmark = [pytest.mark.slow, NEEDS_SLURM]
@@ -48,7 +48,8 @@ def submitted(folder: Path, script: str = SAVES, *, name: str = "job", config: S
 def works(job: Job, turn: int = 1) -> Job:
     """Wait until a job's command runs, for the n-th time."""
     until(lambda: list(log_lines(job.directory)).count("works") == turn, f"{job.id} does not begin")
-    return running(job)
+    until(lambda: str(job_in(job.directory).reason).endswith((" on n1", " on n2")), "Slurm does not say where")
+    return job_in(job.directory)
 
 
 def number(job: Job) -> str:
@@ -60,8 +61,7 @@ def test_before_its_time_is_up_it_saves_waits_and_goes_on_within_the_same_attemp
     slurm: SmallSlurm, folder: Path
 ) -> None:
     job = works(submitted(folder))
-    assert job.reason is not None
-    assert job.reason.startswith(f"job {number(job)} of Slurm on n")
+    assert (job.status, job.slots) == ("running", (job.reason,))
     # What Slurm sends by `--signal=B:USR1@300`.
     slurm.run("scancel", "--signal=USR1", "--batch", number(job))
     until(lambda: job_in(job.directory).status == "queued", "it does not go back")
@@ -92,7 +92,7 @@ def test_a_cancelled_job_saves_and_one_that_waits_leaves_the_queue(slurm: SmallS
 
 def test_what_slurm_ended_is_told_and_tried_again(slurm: SmallSlurm, folder: Path) -> None:
     job = works(submitted(folder, config=SlurmConfig(requeue=False)))
-    node = str(job.reason).rpartition(" ")[2]
+    node = job.slots[0].rpartition(" ")[2]
     slurm.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     lost = wait(job.directory)
     slurm.take_back(node)

@@ -121,7 +121,9 @@ def test_slurm_is_there_where_jobs_are_submitted(
     done = call_cli("init", "--answers", given, cwd=place)
     assert done.returncode == 0, done.stderr
     script, _ = files(place, "first-001")
-    assert "    --executor slurm \\\n    --slurm partition=gpu \\\n    --slurm time=4:00:00\n" in script
+    assert '"$python" -P -m agent_sft train sft ' in script
+    for words in ("--executor slurm", "--slurm partition=gpu", "--slurm time=4:00:00", "--wait"):
+        assert f"    {words}" in script
     wrong = answers(place, **{**TRAINING, "name": "second"}, where="slurm", slurm="partitoin=gpu")
     done = call_cli("init", "--answers", wrong, cwd=place)
     assert (done.returncode, "did you mean 'partition'?" in done.stderr) == (2, True)

@@ -56,7 +56,7 @@ def command(context: click.Context, /, answers: Path | None) -> None:
 def _run(work: Work, prompter: Prompter | None, *, rejected: bool) -> int:
     """Run it, with less memory where that is the trouble and somebody agrees; return the exit code."""
     from agent_sft.cli.show import program
-    from agent_sft.wizard.places import HERE, SLURM
+    from agent_sft.wizard.places import HERE
     from agent_sft.wizard.running import proposal, run, summary, with_less_memory
     from agent_sft.wizard.steps import held_memory, run_question
     from agent_sft.wizard.writing import write
@@ -65,8 +65,6 @@ def _run(work: Work, prompter: Prompter | None, *, rejected: bool) -> int:
         for line in held_memory() if work.place.kind == HERE else ():
             click.echo(line)
         status = run(work)
-        if status == 0 and work.place.kind == SLURM:
-            return 0  # submitted, and told how to watch it
         if status == 0:
             for line in summary(work, program()):
                 click.echo(line)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from agent_sft.engines.slurm.queue import check_can_end
 from agent_sft.errors import UserError, WorkFailed
 from agent_sft.files import write_json
 from agent_sft.jobs.alive import is_alive
@@ -73,6 +74,8 @@ def cancel(run: Path, *, at_once: bool = False) -> Job:
     who = None if in_slurm else _supervisor(run)
     if who is not None and who.host != socket.gethostname():
         raise UserError(f"the job {job.id} runs on {who.host}", fix="cancel it there")
+    if in_slurm:
+        check_can_end()
     if attempt.fact(CANCELLED) is None:
         write_json(attempt.path / CANCELLED, {"at": now()})
         record_of(run).record("job cancelled", attempt=attempt.number)

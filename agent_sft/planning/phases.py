@@ -85,6 +85,7 @@ def run_plan(
         WorkFailed: a phase failed; the same command goes on.
         Interrupted: the user stopped it; the same command goes on.
     """
+    resources_of(config.resources, "the plan")  # what cannot be had is refused before the data is read
     folder = PlanFolder(config.out)
     made = not config.out.exists()
     try:

@@ -67,7 +67,7 @@ def place_of(answers: Answers) -> Place:
         asked = read_slurm(answers["slurm"])
         of_each = int(asked.gpus_per_node.rpartition(":")[2]) if asked.gpus_per_node else 0
         words = tuple(f"--slurm {shlex.quote(word)}" for word in answers["slurm"])
-        return Place(SLURM, of_each * asked.nodes, ("--executor slurm", *words))
+        return Place(SLURM, of_each * asked.nodes, ("--executor slurm", *words, "--wait"))
     return Place(HERE, len(visible_gpus()), ())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from agent_sft.files import write_atomic
-from agent_sft.wizard.places import RAY, Place, place_of
+from agent_sft.wizard.places import HERE, Place, place_of
 from agent_sft.wizard.questions import Answers
 from agent_sft.wizard.settings import Settings
 from agent_sft.wizard.steps import DISTILL, data_of, model_of, settings_of, template_of
@@ -134,7 +134,7 @@ def _script_lines(work: Work, *, rejected: bool) -> Iterator[str]:
     yield f"agent_sft=${{AGENT_SFT_CLONE:-{place}}}"
     yield 'cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."'
     yield ""
-    if work.distillation is not None or work.place.kind == RAY:
+    if work.distillation is not None or work.place.kind != HERE:
         yield 'python=$(bash "$agent_sft/scripts/env.sh" core)'
         yield ""
     if work.distillation is not None:
@@ -154,7 +154,7 @@ def _script_lines(work: Work, *, rejected: bool) -> Iterator[str]:
         options.append('--deepspeed "$agent_sft/ds_configs/ds_zero3.json"')
     if rejected and work.distillation is None:
         options.append("--allow-rejects")
-    command = '"$python" -P -m agent_sft train sft' if work.place.kind == RAY else 'bash "$agent_sft/run_sft.sh"'
+    command = '"$python" -P -m agent_sft train sft' if work.place.kind != HERE else 'bash "$agent_sft/run_sft.sh"'
     yield f"{command} " + " \\\n    ".join([*options, *work.place.options])
 
 

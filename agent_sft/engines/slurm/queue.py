@@ -88,6 +88,16 @@ def look_again() -> None:
     _Known.at = float("-inf")
 
 
+def check_can_end() -> None:
+    """Refuse to end anything on a machine without Slurm's programs.
+
+    Raises:
+        UserError: they are not here.
+    """
+    if shutil.which("scancel") is None:
+        raise UserError("there is no scancel here", fix=HERE)
+
+
 def end(number: str, *, saving: bool) -> None:
     """End a job.
 
@@ -99,8 +109,7 @@ def end(number: str, *, saving: bool) -> None:
         UserError: there is no scancel here.
         WorkFailed: Slurm does not answer.
     """
-    if shutil.which("scancel") is None:
-        raise UserError("there is no scancel here", fix=HERE)
+    check_can_end()
     look_again()
     done = _asked(["scancel", *(["--batch", "--signal=TERM"] if saving else []), number])
     # It may have ended, or gone back into the queue, meanwhile: who waits for its end sees that.
