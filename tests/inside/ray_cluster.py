@@ -1,8 +1,8 @@
 """A Ray cluster of several machines that are all this one, with GPUs that are only said to be there.
 
 Usage: ray_cluster.py FOLDER, in Ray's environment. Lines on standard input: `start` (the head, at the same address each
-time), `add`, `remove ID` and `kill` (the head; what is not killed with it ends by itself). Each is answered by a line
-of JSON. All of it ends with this process.
+time), `add`, `remove ID` and `kill` (the head; the others' end is when it is there again: to it they are unknown, and
+keep asking). Each is answered by a line of JSON. All of it ends with this process.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ def main() -> None:
             case ["start"]:
                 node = cluster.add_node(wait=False, gcs_server_port=port, **args)
                 cluster._wait_for_node(node, START_SECONDS)
+                for unknown in [*cluster.worker_nodes]:
+                    cluster.remove_node(unknown, allow_graceful=False)
             case ["add"]:
                 node = cluster.add_node(wait=False, **args)
                 cluster._wait_for_node(node, START_SECONDS)
