@@ -1,13 +1,14 @@
 """Many requests at once to an OpenAI-compatible server, tried again with growing pauses where the server fails.
 
-httpx is imported by whoever asks: it imports what its own command line shows its answers with, and most commands that
-could ask do not.
+httpx is imported by whoever asks, most commands that could ask do not, and without its own command line: what that
+shows answers with takes most of the time of importing it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class ChatClient:
             timeout: seconds until an attempt that got no answer is given up.
             retries: attempts after the first.
         """
+        _leave_out_command_line()
         import httpx
 
         self._model = model
@@ -165,6 +167,7 @@ def served_names(url: str, key: str, *, timeout: float = 10.0) -> list[str]:
         Refused: the server answered with another status than 200.
         OSError: nothing answers there, or not with a list of models.
     """
+    _leave_out_command_line()
     import httpx
 
     try:
@@ -178,6 +181,11 @@ def served_names(url: str, key: str, *, timeout: float = 10.0) -> list[str]:
         return [str(entry["id"]) for entry in orjson.loads(answer.content)["data"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ConnectionError("it is no list of models that it answers with") from error
+
+
+def _leave_out_command_line() -> None:
+    """Let httpx be imported as where rich is not installed."""
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 
 def _headers(key: str) -> dict[str, str]:
