@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 
+from agent_sft.engines.forks.sharing import FORKS
 from agent_sft.runs.lock import is_held
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,12 +90,13 @@ class Sweep:
         self.log = place / "driver.log"
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the command."""
+        """Start the command, with processes of its own that trainings are forked from: they are killed, too."""
+        own = {name: value for name, value in os.environ.items() if name != FORKS}
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", "agent_sft", "sweep", "run", "small.yaml"],
                 cwd=self.place,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "AGENT_SFT_RETRY_SECONDS": "0.2"},
+                env={**own, "OMP_NUM_THREADS": "1", "AGENT_SFT_RETRY_SECONDS": "0.2"},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -15,7 +15,6 @@ import pytest
 from agent_sft.report.sweep.record import read_record
 from agent_sft.runs.lock import is_held
 from tests.conftest import ROOT
-from tests.forks import unforked
 from tests.serving import all_gone, command_of, family_of
 from tests.sweep_jobs import attempts, pairs, states
 
@@ -79,11 +78,9 @@ def test_what_dies_below_the_driver_is_tried_again(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_trainings_and_evaluations_killed_give_the_same_numbers(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "benchmarks/kill_sweep.py", "--count", "3", "--without-server"]
-    # It has processes of its own that trainings are forked from: they are killed too.
     done = subprocess.run(
         [*command, "--folder", str(tmp_path)],
         cwd=ROOT,
-        env=unforked(),
         capture_output=True,
         text=True,
         timeout=900,

@@ -188,7 +188,7 @@ def counted_turns(
 def _counted_lightly(python: Path, order: dict[str, Any]) -> dict[str, Any] | None:
     """Count without starting LLaMA-Factory; None where that cannot be done and it is to be asked."""
     try:
-        facts: dict[str, Any] = call_inside(python, COUNT, payload=order)
+        facts: dict[str, Any] = call_inside(python, COUNT, payload=order, started=SHARED.forked)
     except WorkFailed:
         return None  # whatever is wrong with the rows or the settings, LLaMA-Factory says it in its own words
     return None if "refused" in facts else facts

@@ -34,6 +34,8 @@ def templates() -> ModuleType:
     if found is None or found.origin is None:
         raise ImportError("there is no LLaMA-Factory")
     root = Path(found.origin).parent
+    for name in [name for name in sys.modules if name.partition(".")[0] == "llamafactory"]:
+        del sys.modules[name]  # where this was forked from a process that has it
     for name, folder in (("llamafactory", root), ("llamafactory.data", root / "data"), ("llamafactory.extras", root)):
         _module(name, __path__=[str(folder)])
     silent = SimpleNamespace(info_rank0=_nothing, warning_rank0=_nothing, warning_rank0_once=_nothing)

@@ -64,7 +64,7 @@ def loaded(settings: dict[str, Any]) -> Any:
     if version("llamafactory") != KNOWN:
         raise Refused(f"LLaMA-Factory is not {KNOWN}")
     # Tokenizers do without torch, and importing it takes longer than all that is done here.
-    sys.modules["torch"] = None  # type: ignore[assignment]
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(
