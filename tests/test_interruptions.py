@@ -69,7 +69,7 @@ def wait_until(run: subprocess.Popen[str], moment: Moment, out: Path, earlier: s
     """Wait until a run has locked its directory and a moment has come, or the run has ended."""
     deadline = time.monotonic() + 300
     while run.poll() is None and not (locked(run, out) and moment(out, earlier)) and time.monotonic() < deadline:
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
 def locked(run: subprocess.Popen[str], out: Path) -> bool:
