@@ -277,7 +277,7 @@ def test_interrupted_once_it_saves_and_goes_on_from_there(tmp_path: Path, repo: 
 
 
 def test_a_failed_training_shows_the_end_of_its_log(tmp_path: Path, run_cli: RunCli) -> None:
-    options = ("--steps", "1", "--set", "lr_scheduler_type=sideways", "--output-dir", tmp_path / "out")
+    options = ("--steps", "1", "--set", "lr_scheduler_kwargs={sideways: 1}", "--output-dir", tmp_path / "out")
     done = run_cli("sft", short_data(tmp_path), *QUICK, *options)
     assert done.returncode == 1
     assert "the training failed" in done.stderr
