@@ -217,7 +217,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, help=f"runs of each settings (default: {FULL.repeats})")
     parser.add_argument("--goal", type=float, help="exit 1 where fast / plain stays below this ratio")
     options = parser.parse_args()
-    if options.small:
+    if options.small and visible_gpus():
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     gpus = visible_gpus()
     size = SMALL if options.small else FULL
