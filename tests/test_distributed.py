@@ -62,6 +62,16 @@ def test_zero_3_on_two_processes(tmp_path: Path, repo: Path, run_cli: RunCli, tr
     assert tree(tmp_path / "out") == before
 
 
+def test_two_processes_without_deepspeed_go_on_from_where_they_paused(tmp_path: Path, run_cli: RunCli) -> None:
+    options = (short_data(tmp_path), *QUICK, "--steps", "4", "--nproc-per-node", "2", "--output-dir", tmp_path / "out")
+    paused = run_cli("sft", *options, "--pause-at", "2", timeout=300)
+    assert (paused.returncode, "stopped at step 2" in paused.stderr + paused.stdout) == (0, True), paused.stderr
+    done = run_cli("sft", *options, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "going on from checkpoint-2" in done.stderr
+    assert final_step(tmp_path / "out") == 4
+
+
 def test_zero_2_on_two_processes_goes_on_after_a_stop(tmp_path: Path, repo: Path, train_python: Path) -> None:
     out = tmp_path / "out"
     deepspeed = repo / "ds_configs" / "ds_zero2.json"

@@ -13,6 +13,7 @@ and read by it:
 Those of benchmarks that are scored while it trains: see `in_loop.py`.
 """
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -36,6 +37,15 @@ from transformers import TrainerCallback
 gc.enable()
 
 PR_SET_PDEATHSIG = 1
+
+
+class Stopped(Exception):
+    """The training was stopped, and its checkpoint is saved."""
+
+
+def is_one_of_several() -> bool:
+    """Tell whether other processes train along."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def write(path: Path, value: dict[str, Any]) -> None:
@@ -88,7 +98,7 @@ class Supervised(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Agree on stopping: a checkpoint is written by all processes together."""
         asked = (self.attempt / "stop").exists()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if is_one_of_several():
             flag = torch.tensor([int(asked)], device=args.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
             asked = bool(flag.item())
@@ -110,10 +120,9 @@ class Supervised(TrainerCallback):  # type: ignore[misc]
         }
         self._write("outcome.json", outcome)
         if self.stopping:
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
+            if is_one_of_several():
                 torch.distributed.barrier()
-                torch.distributed.destroy_process_group()
-            raise SystemExit(0)
+            raise Stopped
 
 
 def check_parity(settings: dict[str, Any], attempt: Path) -> None:
@@ -156,6 +165,20 @@ def leave_out_debugging() -> None:
         builder.cxx_args = lambda self: [word for word in given(self) if word != "-g"]
 
 
+def load_to_numbered_processors() -> None:
+    """Let torch load to `cpu:0` as to `cpu`.
+
+    Where several processes train without a GPU, the trainer loads its optimizer to the first and torch knows the
+    second only: what was stopped would not go on.
+    """
+
+    def here(storage: Any, location: str) -> Any:
+        return storage if location.startswith("cpu:") else None
+
+    # Before those of torch, which raise for places that they do not know: it is asked only for what has a number.
+    torch.serialization.register_package(0, lambda storage: None, here)
+
+
 def main() -> None:
     """Train."""
     # torchrun's workers must not outlive it when it is killed.
@@ -168,11 +191,18 @@ def main() -> None:
 
     gc.enable()
     check_parity(settings, attempt)
+    load_to_numbered_processors()
     if settings.get("deepspeed"):
         leave_out_shared_memory()
         leave_out_debugging()
     in_loop = joined(settings, attempt)
-    run_exp(settings, callbacks=[Supervised(attempt, in_loop)])
+    with contextlib.suppress(Stopped):
+        run_exp(settings, callbacks=[Supervised(attempt, in_loop)])
+        return
+    # The trainer is gone: had it been the last to know the group, it would have waited for gloo's threads with Python's
+    # lock in its hand, and these for the lock.
+    if is_one_of_several():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
