@@ -45,7 +45,7 @@ class Stopped(Exception):
 
 def is_one_of_several() -> bool:
     """Tell whether other processes train along."""
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.is_available() and bool(torch.distributed.is_initialized())
 
 
 def write(path: Path, value: dict[str, Any]) -> None:
