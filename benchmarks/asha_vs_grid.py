@@ -4,10 +4,10 @@
 
 Nine candidates (LoRA ranks 8, 16, 32, each with three rates) learn which tool a request needs (examples/tool_slugs),
 from a model that has begun to (`--base` takes one that is there), searched both ways with the same seed: the same parts
-of the data, the same trainings. Reported for each seed: the optimizer steps that all candidates took together, both
-winners, and their losses on the conversations by which nothing was chosen, with the mean difference and its 95 %
-interval over those conversations (`agent_sft/evals/losses.py`). What another seed does to the grid's own winner is the
-noise that this is held against: exit 1 where the mean difference is larger than the spread of the grid's winners.
+of the data, the same trainings. Reported for each seed: the optimizer steps that all candidates
+took together, both winners, their losses on the conversations by which nothing was chosen, and the score that counts:
+how many of 240 requests that no training has seen they answer rightly, with the difference and its 95 % interval over
+these requests (`agent-sft eval compare`). Exit 1 where a score can be told from the grid's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from agent_sft.errors import WorkFailed  # noqa: E402
-from agent_sft.evals.losses import compare_losses, loss_table, read_losses  # noqa: E402
+from agent_sft.evals.comparison import compare  # noqa: E402
+from agent_sft.evals.outcomes import FIRST  # noqa: E402
+from agent_sft.evals.statistics import summarise  # noqa: E402
 from agent_sft.planning.sweeps import BASE, FINAL  # noqa: E402
 from agent_sft.report.plan.record import (  # noqa: E402
     JUDGEMENT,
@@ -37,12 +39,15 @@ from agent_sft.report.plan.record import (  # noqa: E402
     Scoreboard,
     read_record,
 )
-from examples.tool_slugs.make_data import requests  # noqa: E402
+from examples.tool_slugs.make_data import requests, tasks  # noqa: E402
 
 CANDIDATES = ("--ranks", "8,16,32", "--rates", "1e-2,3e-3,1e-3")
 EPOCHS = "2"
 PIPELINE = ("--process", str(ROOT / "examples" / "tool_slugs" / "pipeline.yaml"))
+AGENT_SFT = (sys.executable, "-P", "-m", "agent_sft")
+SURE = 0.05
 ROWS = 720
+TASKS = 240
 LEARNED = 360
 """The first rows are the base's own."""
 BASE_STEPS = 30
@@ -59,8 +64,10 @@ class Search:
     loss: float
     """Of the winner on the conversations that judge."""
     untrained: float
+    score: float
+    """Of the winner: the share of requests it answers rightly."""
     folder: str
-    """The winner's evaluation."""
+    """Of the evaluation that tells."""
     seconds: float
 
 
@@ -72,23 +79,28 @@ class Pair:
     grid: Search
     asha: Search
     difference: float
-    """ASHA's winner's mean loss less the grid's."""
+    """ASHA's winner's score less the grid's."""
     low: float | None
     high: float | None
     p: float
 
     @property
-    def share(self) -> float:
-        """The difference as a share of what training gained."""
-        return self.difference / (self.grid.untrained - self.grid.loss)
+    def told(self) -> bool:
+        """Whether the scores can be told apart."""
+        return self.p < SURE
+
+    @property
+    def gained(self) -> float:
+        """What ASHA's winner has gained, by its loss, of what the grid's has."""
+        return (self.asha.untrained - self.asha.loss) / (self.grid.untrained - self.grid.loss)
 
     def line(self) -> str:
         """Return the row of the table."""
-        ends = f"{self.low:+.4f} to {self.high:+.4f}" if self.low is not None and self.high is not None else "the same"
+        ends = f"{self.low:+.3f} to {self.high:+.3f}" if self.low is not None and self.high is not None else "the same"
         return (
             f"{self.seed:4d}  {self.grid.steps:6d} {self.asha.steps:6d} {self.asha.steps / self.grid.steps:6.0%}   "
-            f"{self.grid.winner:18s} {self.asha.winner:18s} {self.grid.loss:.4f} {self.asha.loss:.4f}   "
-            f"{self.difference:+.4f} ({ends}; p = {self.p:.3f}), {self.share:.1%} of what was gained"
+            f"{self.grid.winner:18s} {self.asha.winner:18s} {self.grid.loss:.4f} {self.asha.loss:.4f} "
+            f"{self.gained:7.1%}   {self.grid.score:.3f} {self.asha.score:.3f}   {self.difference:+.3f} ({ends}; p = {self.p:.3f})"
         )
 
 
@@ -105,7 +117,9 @@ def main() -> None:
         make_rows(place)
         base = options.base.absolute() if options.base is not None else make_base(place)
         print(
-            "seed    grid   asha  share   grid's winner      asha's winner      losses          difference", flush=True
+            "seed    grid   asha  share   grid's winner      asha's winner      losses         gained   "
+            "scores        difference",
+            flush=True,
         )
         pairs = []
         for seed in options.seeds:
@@ -114,31 +128,33 @@ def main() -> None:
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(pair) for pair in pairs], indent=1))
     print(together(pairs))
-    sys.exit(0 if fmean(pair.difference for pair in pairs) <= spread(pairs) else 1)
+    sys.exit(1 if any(pair.told for pair in pairs) else 0)
 
 
 def together(pairs: Sequence[Pair]) -> str:
     """Return what all seeds say together."""
     steps = sum(pair.asha.steps for pair in pairs) / sum(pair.grid.steps for pair in pairs)
-    difference = fmean(pair.difference for pair in pairs)
+    difference, gained = fmean(pair.difference for pair in pairs), fmean(pair.gained for pair in pairs)
     return (
-        f"steps: {steps:.0%} of the grid's; asha's winners' loss less that of the grid's: {difference:+.4f} "
-        f"in the mean; with another seed the grid's own differ by up to {spread(pairs):.4f}"
+        f"steps: {steps:.0%} of the grid's; scores: {difference:+.3f} in the mean, told apart in "
+        f"{sum(pair.told for pair in pairs)} of {len(pairs)}; of the loss {gained:.1%} of what the grid's winners gain"
     )
 
 
-def spread(pairs: Sequence[Pair]) -> float:
-    """Return by how much the losses of the grid's winners differ between seeds."""
-    losses = [pair.grid.loss for pair in pairs]
-    return max(losses) - min(losses)
-
-
 def make_rows(place: Path) -> None:
-    """Write the requests that the base learns from, and those of the search."""
-    rows = [json.dumps({"query": query, "tool_slug": slug}) for query, slug in requests()]
+    """Write the requests that the base learns from, those of the search, and those that judge."""
+    rows = requests()
     random.Random(7).shuffle(rows)
-    (place / "base.jsonl").write_text("\n".join(rows[:LEARNED]) + "\n", encoding="utf-8")
-    (place / "search.jsonl").write_text("\n".join(rows[LEARNED : LEARNED + ROWS]) + "\n", encoding="utf-8")
+    learned, searched, judging = rows[:LEARNED], rows[LEARNED : LEARNED + ROWS], rows[-TASKS:]
+    for name, part in (("base", learned), ("search", searched)):
+        write_rows(place / f"{name}.jsonl", [{"query": query, "tool_slug": slug} for query, slug in part])
+    (place / "tasks").mkdir()
+    write_rows(place / "tasks" / "tasks.jsonl", tasks(judging))
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a JSON object to each line."""
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
 
 def make_base(place: Path) -> Path:
@@ -152,8 +168,7 @@ def make_base(place: Path) -> Path:
 def compared(seed: int, place: Path, base: Path, epochs: str) -> Pair:
     """Search both ways with one seed."""
     grid, asha = (searched(way, seed, place, base, epochs) for way in ("grid", "asha"))
-    table = loss_table({"grid": read_losses(grid.folder), "asha": read_losses(asha.folder)})
-    (told,) = compare_losses(table, "grid")
+    (told,) = compare([grid.folder, asha.folder]).differences
     return Pair(seed, grid, asha, told.value, told.low, told.high, told.p)
 
 
@@ -165,7 +180,7 @@ def searched(way: str, seed: int, place: Path, base: Path, epochs: str) -> Searc
     how = ["--model", str(base), *CANDIDATES, "--search", way, "--seed", str(seed), "--skip-final"]
     call(
         [
-            *(sys.executable, "-P", "-m", "agent_sft", "plan", *data, *batch, *how),
+            *(*AGENT_SFT, "plan", *data, *batch, *how),
             *("--name", name, "--yes", "--no-probe", "--no-deploy"),
         ],
         place,
@@ -179,12 +194,18 @@ def searched(way: str, seed: int, place: Path, base: Path, epochs: str) -> Searc
     assert untrained.loss is not None and winner.loss is not None
     line = board.line(judgement.candidate)
     assert line is not None
+    scored = place / "scores" / name
+    judge = ["--evaluator", "tasks", "--task", "tasks", "--max-tokens", "24", "--out", str(scored)]
+    call([*AGENT_SFT, "eval", "run", str(place / judgement.model), *judge], place)
+    score = next(one.value for one in summarise(scored).overall.estimates if one.measure == FIRST)
+    assert score is not None
     return Search(
         steps=sum(one.steps for one in board.lines),
         winner=line.candidate.name,
         loss=winner.loss,
         untrained=untrained.loss,
-        folder=str(folder / winner.folders["loss"]),
+        score=score,
+        folder=str(scored),
         seconds=sum(json.loads((folder / "spent.json").read_bytes()).values()),
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.asha_vs_grid import Pair, Search, spread, together
+from benchmarks.asha_vs_grid import Pair, Search, together
 from benchmarks.gpu.analysis import Model, attention_operations, dense_operations, mean_of_last, ratio, summarise
 from benchmarks.gpu.conversations import about_tokens, make_conversations
 from benchmarks.gpu.page import markdown
@@ -185,22 +185,18 @@ def test_an_estimate_is_held_against_all_that_was_done() -> None:
     assert "1.30" in outcome.line() and "probe 20/30, candidates 80/100" in outcome.line()
 
 
-def test_what_a_shorter_search_loses_is_a_share_of_what_training_gained() -> None:
-    grid = Search(steps=900, winner="a", loss=1.0, untrained=3.0, folder="", seconds=9.0)
-    asha = Search(steps=300, winner="b", loss=1.1, untrained=3.0, folder="", seconds=4.0)
-    pair = Pair(1, grid, asha, difference=0.1, low=-0.05, high=0.25, p=0.2)
-    assert pair.share == pytest.approx(0.05)
-    assert " 33% " in pair.line() and "5.0% of what was gained" in pair.line()
+def test_a_shorter_search_is_held_against_the_grid_by_steps_loss_and_score() -> None:
+    def search(steps: int, loss: float, score: float) -> Search:
+        return Search(steps, "a", loss, untrained=3.0, score=score, folder="", seconds=9.0)
 
-
-def test_a_shorter_search_is_held_against_what_another_seed_does_to_the_grids_winner() -> None:
-    def pair(seed: int, grid: float, asha: float) -> Pair:
-        both = [Search(steps, "a", loss, 3.0, "", 1.0) for steps, loss in ((900, grid), (300, asha))]
-        return Pair(seed, both[0], both[1], difference=asha - grid, low=None, high=None, p=1.0)
-
-    pairs = [pair(1, 1.0, 1.1), pair(2, 1.25, 1.25), pair(3, 1.1, 1.3)]
-    assert spread(pairs) == pytest.approx(0.25)
-    assert together(pairs).startswith("steps: 33% of the grid's; asha's winners' loss less that of the grid's: +0.1000")
+    pairs = [
+        Pair(1, search(900, 1.0, 0.9), search(300, 1.1, 0.85), difference=-0.05, low=-0.15, high=0.05, p=0.3),
+        Pair(2, search(900, 1.0, 0.9), search(300, 1.2, 0.7), difference=-0.2, low=-0.3, high=-0.1, p=0.001),
+    ]
+    assert pairs[0].gained == pytest.approx(0.95)
+    assert " 33% " in pairs[0].line() and " 95.0% " in pairs[0].line() and "-0.050 (-0.150 to +0.050" in pairs[0].line()
+    assert [pair.told for pair in pairs] == [False, True]
+    assert "steps: 33% of the grid's; scores: -0.125 in the mean, told apart in 1 of 2" in together(pairs)
 
 
 def test_the_scheduler_is_measured_in_three_ways(repo: Path) -> None:

@@ -43,15 +43,9 @@ def requests() -> list[tuple[str, str]]:
     ]
 
 
-def main(folder: Path) -> None:
-    """Write the training data and the tasks."""
-    rows = requests()
-    random.Random(7).shuffle(rows)
-    held_out, trained = rows[:TASKS], rows[TASKS : TASKS + 480]
-    lines = [json.dumps({"query": query, "tool_slug": slug}) for query, slug in trained]
-    (folder / "val").mkdir(parents=True, exist_ok=True)
-    (folder / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    tasks = [
+def tasks(held_out: list[tuple[str, str]]) -> list[dict[str, object]]:
+    """Return requests as tasks, with what says whether an answer is right."""
+    return [
         {
             "task_id": f"val-{number}",
             "system": "You name the one tool that a request needs.",
@@ -61,7 +55,17 @@ def main(folder: Path) -> None:
         }
         for number, (query, slug) in enumerate(held_out)
     ]
-    lines = [json.dumps(task) for task in tasks]
+
+
+def main(folder: Path) -> None:
+    """Write the training data and the tasks."""
+    rows = requests()
+    random.Random(7).shuffle(rows)
+    held_out, trained = rows[:TASKS], rows[TASKS : TASKS + 480]
+    lines = [json.dumps({"query": query, "tool_slug": slug}) for query, slug in trained]
+    (folder / "val").mkdir(parents=True, exist_ok=True)
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = [json.dumps(task) for task in tasks(held_out)]
     (folder / "val" / "tasks.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
