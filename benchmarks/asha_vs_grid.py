@@ -100,7 +100,8 @@ class Pair:
         return (
             f"{self.seed:4d}  {self.grid.steps:6d} {self.asha.steps:6d} {self.asha.steps / self.grid.steps:6.0%}   "
             f"{self.grid.winner:18s} {self.asha.winner:18s} {self.grid.loss:.4f} {self.asha.loss:.4f} "
-            f"{self.gained:7.1%}   {self.grid.score:.3f} {self.asha.score:.3f}   {self.difference:+.3f} ({ends}; p = {self.p:.3f})"
+            f"{self.gained:7.1%}   {self.grid.score:.3f} {self.asha.score:.3f}   "
+            f"{self.difference:+.3f} ({ends}; p = {self.p:.3f})"
         )
 
 
