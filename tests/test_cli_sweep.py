@@ -34,7 +34,7 @@ def small(folder: Path) -> Sums:
     sums = Sums(folder)
     sums.add("train/a")
     sums.add("evaluate/a/final/sums", after=["train/a"])
-    sums.add("train/b", "print('loading'); raise SystemExit('error: b.json, row 1: empty')")
+    sums.add("train/b", "print('loading', flush=True); raise SystemExit('error: b.json, row 1: empty')")
     sums.add("evaluate/b/final/sums", after=["train/b"])
     return sums
 
