@@ -76,6 +76,7 @@ check shfmt -d "${shell_scripts[@]}"
 # Without it every process that a test starts would compile our modules anew.
 unset PYTHONDONTWRITEBYTECODE
 # One test file stays in one process, so that files whose tests train do not all train at once; they begin in the
-# order of tests/conftest.py, the longest first. Tests wait for other processes much of the time: there are more of
-# them at once than two processors.
-exec "$python" -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder --timeout 900 "${arguments[@]}"
+# order of tests/conftest.py, the longest first. Tests wait for other processes much of the time, the fast ones most
+# of it: there are more of them at once than two processors.
+[[ $fast == yes ]] && at_once=4 || at_once=3
+exec "$python" -m pytest -q -n "$at_once" --dist loadfile --no-loadscope-reorder --timeout 900 "${arguments[@]}"

@@ -103,8 +103,9 @@ def test_a_command_that_cannot_be_started_says_so(leashes: Leashes, tmp_path: Pa
 def test_a_command_may_save_before_it_ends(leashes: Leashes, tmp_path: Path) -> None:
     leash = leashes.expect()
     program = (
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit(5)))\n"
+        "import os, signal, sys, time\n"
+        # Not by print, in whose middle the signal may come.
+        "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'saved'), sys.exit(5)))\n"
         "print('ready', flush=True)\n"
         "time.sleep(600)"
     )
