@@ -197,7 +197,7 @@ def searched(way: str, seed: int, place: Path, base: Path, epochs: str) -> Searc
     assert line is not None
     scored = place / "scores" / name
     judge = ["--evaluator", "tasks", "--task", "tasks", "--max-tokens", "24", "--out", str(scored)]
-    call([*AGENT_SFT, "eval", "run", str(place / judgement.model), *judge], place)
+    call([*AGENT_SFT, "eval", "run", "--model", str(place / judgement.model), *judge], place)
     score = next(one.value for one in summarise(scored).overall.estimates if one.measure == FIRST)
     assert score is not None
     return Search(
