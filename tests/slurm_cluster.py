@@ -16,6 +16,8 @@ from types import TracebackType
 
 import pytest
 
+from agent_sft.engines.slurm import queue
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue")
 SECONDS = 300.0
 """Far more than anything takes, a training on a machine that is busy included."""
@@ -187,6 +189,14 @@ def started_slurm() -> Iterator[SmallSlurm]:
         except (OSError, TimeoutError) as error:
             pytest.skip(f"Slurm cannot be started here; the scripts are compared with recorded ones: {error}")
         yield cluster
+
+
+def reach(slurm: SmallSlurm, monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    """Let this process submit there, with an index of jobs of its own; how they stand is asked five times a second."""
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, slurm.env[name])
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    monkeypatch.setattr(queue, "FRESH_SECONDS", 0.2)
 
 
 def _free(count: int) -> list[int]:

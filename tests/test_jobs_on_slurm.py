@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from agent_sft.config.slurm import SlurmConfig
-from agent_sft.engines.slurm import queue
 from agent_sft.errors import UserError
 from agent_sft.jobs.control import cancel, retry, wait
 from agent_sft.jobs.listing import everything
@@ -18,7 +17,7 @@ from agent_sft.jobs.status import Job, job_in
 from agent_sft.jobs.submitting import submit
 from tests.conftest import RunCli
 from tests.jobs import until
-from tests.slurm_cluster import NEEDS_SLURM, SmallSlurm, started_slurm
+from tests.slurm_cluster import NEEDS_SLURM, SmallSlurm, reach, started_slurm
 
 pytestmark = [pytest.mark.slow, NEEDS_SLURM]
 
@@ -30,10 +29,7 @@ SAVES = f"trap 'echo saved; exit 143' TERM; {WORKS}"
 
 @pytest.fixture
 def folder(slurm: SmallSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("SLURM_CONF", "PATH"):
-        monkeypatch.setenv(name, slurm.env[name])
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(queue, "FRESH_SECONDS", 0.2)
+    reach(slurm, monkeypatch, tmp_path / "state")
     place = tmp_path / "a folder, 100% é"
     place.mkdir()
     return place

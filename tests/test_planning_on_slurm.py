@@ -8,7 +8,6 @@ import pytest
 
 from agent_sft.config.planning import PlanConfig
 from agent_sft.config.slurm import SlurmConfig
-from agent_sft.engines.slurm import queue
 from agent_sft.engines.slurm.script import one_machine
 from agent_sft.engines.slurm.submit import submit
 from agent_sft.jobs.others import find_other, stop_other, wait_for_other
@@ -16,7 +15,7 @@ from agent_sft.planning.folder import PLANS, PlanFolder
 from agent_sft.planning.on_slurm import submission_of, submitted
 from tests.conftest import RunCli
 from tests.jobs import until
-from tests.slurm_cluster import NEEDS_SLURM, SmallSlurm, started_slurm
+from tests.slurm_cluster import NEEDS_SLURM, SmallSlurm, reach, started_slurm
 
 pytestmark = [pytest.mark.slow, NEEDS_SLURM]
 
@@ -26,10 +25,7 @@ SAVES = "trap 'echo saved; exit 143' TERM; echo works; while true; do sleep 0.05
 
 @pytest.fixture
 def folder(slurm: SmallSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("SLURM_CONF", "PATH"):
-        monkeypatch.setenv(name, slurm.env[name])
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(queue, "FRESH_SECONDS", 0.2)
+    reach(slurm, monkeypatch, tmp_path / "state")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
