@@ -12,7 +12,7 @@ from tests.provider import KEY, Answer, Provider, Request, provider
 
 SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": SCHEMA}}
-VARIABLE = "TEACHER_OF_THE_TEST"
+VARIABLE = "PYTEST_TEACHER_KEY"
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -51,6 +51,11 @@ def test_without_an_interval_only_the_newest_checkpoint_is_kept() -> None:
     assert "save_total_limit" not in kept
 
 
+def test_a_tiny_model_keeps_its_activations_as_memory_is_no_concern() -> None:
+    assert arguments(model="tiny")["disable_gradient_checkpointing"] is True
+    assert "disable_gradient_checkpointing" not in arguments()
+
+
 def test_lora() -> None:
     settings = arguments(finetuning_type="lora", lora_rank=16)
     assert (settings["lora_rank"], settings["lora_alpha"], settings["lora_target"]) == (16, 32, "all")

@@ -121,6 +121,7 @@ def test_rejected_rows_stop_the_run_and_are_listed(tmp_path: Path, run_cli: RunC
     assert [reject["row"] for reject in rejects] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["8k", "300k"])
 def test_a_full_disk(tmp_path: Path, repo: Path, train_python: Path, size: str) -> None:
     # A small file system of its own, mounted where nobody else sees it, as user namespaces allow.

@@ -199,6 +199,7 @@ def test_a_shorter_search_is_held_against_the_grid_by_steps_loss_and_score() -> 
     assert "steps: 33% of the grid's; scores: -0.125 in the mean, told apart in 1 of 2" in together(pairs)
 
 
+@pytest.mark.slow
 def test_the_scheduler_is_measured_in_three_ways(repo: Path) -> None:
     few = [
         "--stages",

@@ -99,6 +99,7 @@ def running(place: Path) -> Iterator[subprocess.Popen[str]]:
     driver.communicate()
 
 
+@pytest.mark.slow
 def test_a_running_sweep_is_seen_and_stopped_from_elsewhere(
     run_cli: RunCli, place: Path, running: subprocess.Popen[str]
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_running_sweep_is_seen_and_stopped_from_elsewhere(
     assert "does not run; it was stopped or killed" in told.stdout
 
 
+@pytest.mark.slow
 def test_logs_are_followed_until_the_sweep_ends(run_cli: RunCli, place: Path, running: subprocess.Popen[str]) -> None:
     follower = subprocess.Popen(
         [sys.executable, "-P", "-m", "agent_sft", "sweep", "logs", "-f"], cwd=place, stdout=subprocess.PIPE, text=True

@@ -95,6 +95,7 @@ def test_requests_that_cannot_work() -> None:
         Client().get_training_job("nothing")
 
 
+@pytest.mark.slow
 def test_the_package_is_light_until_something_of_it_is_asked_for() -> None:
     program = "import sys, agent_sft; print(*sys.modules); from agent_sft import Client, Experiment, Job"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -145,6 +145,7 @@ def damaged(text: bytes, chance: Random) -> bytes:
     return text
 
 
+@pytest.mark.slow
 def test_a_text_that_is_no_json_or_not_exact_is_left_to_the_general_way_or_comes_out_the_same() -> None:
     chance = Random(5)
     texts = [json.dumps(row).encode() for row in rows(300)]
@@ -158,6 +159,7 @@ def test_a_text_that_is_no_json_or_not_exact_is_left_to_the_general_way_or_comes
     assert 50 < taken < 5950
 
 
+@pytest.mark.slow
 def test_a_shortcut_gives_what_the_general_way_gives() -> None:
     taken = [check(row) for row in rows(1500)]
     # Odd as they are, a good part of the rows goes either way.

@@ -47,6 +47,7 @@ def test_no_trailing_human_turn_is_left(roles: str, left: str) -> None:
     assert [turn["from"] for turn in kept] == left.split()
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(ROLES), st.text(max_size=3))))
 def test_a_merge_loses_no_text_and_leaves_nothing_to_merge(pairs: list[tuple[str, str]]) -> None:
     merged = merge_turns(turns(*pairs))

@@ -91,6 +91,7 @@ def total(rows: Iterable[Row]) -> Counter[str]:
     return sum((measure(row) for row in rows), Counter())
 
 
+@pytest.mark.slow
 @given(st.lists(ROW, max_size=3), st.lists(ROW, max_size=3))
 def test_what_is_removed_and_added_is_exactly_the_difference(before: list[Row], after: list[Row]) -> None:
     removed, added = compare(before, after)

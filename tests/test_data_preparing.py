@@ -171,6 +171,7 @@ ROW = VALUE | st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(ROW, max_size=6))
 def test_whatever_the_rows_are_none_is_lost(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     folder = tmp_path_factory.mktemp("any")

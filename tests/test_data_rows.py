@@ -57,11 +57,13 @@ def conversations(draw: Any) -> Conversation:
     )
 
 
+@pytest.mark.slow
 @given(conversations())
 def test_a_plain_row_gives_the_same_conversation(conversation: Conversation) -> None:
     assert from_row(to_row(conversation), ORIGIN) == conversation
 
 
+@pytest.mark.slow
 @given(conversations())
 def test_an_openai_row_gives_the_same_conversation_through_a_file_too(conversation: Conversation) -> None:
     row = openai.write(conversation)

@@ -111,6 +111,7 @@ def test_a_row_without_end_is_refused_before_it_fills_the_memory(
         rows_of(written(tmp_path, "data.json", content.encode()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
 def test_a_bomb_is_stopped(tmp_path: Path, pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compressed, "FREE_BYTES", 1 << 20)
@@ -159,6 +160,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["array", "indented", "lines"])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, layout: str) -> None:
     path = tmp_path / "data.json"

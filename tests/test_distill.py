@@ -57,6 +57,7 @@ def test_a_server_that_fails_in_every_way_costs_no_prompt(run_cli: RunCli, tmp_p
     assert KEY not in everything + done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_finished_one_asks_nothing_and_another_choice_costs_nothing(run_cli: RunCli, tmp_path: Path) -> None:
     prompts = sums(tmp_path, 4)
     with teaching(adds, tmp_path) as (server, variables):
@@ -116,6 +117,7 @@ def test_killed_ten_times_no_prompt_is_paid_for_twice_and_none_is_missing(run_cl
     assert len(rows(tmp_path / "out" / "conversations.jsonl")) == 60
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_answers_that_are_under_way(run_cli: RunCli, tmp_path: Path) -> None:
     prompts, under_way, go_on = sums(tmp_path, 6), threading.Semaphore(0), threading.Event()
 
@@ -136,6 +138,7 @@ def test_ctrl_c_keeps_the_answers_that_are_under_way(run_cli: RunCli, tmp_path: 
         assert len(server.requests) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ceiling", "said"),
     [

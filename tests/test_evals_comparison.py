@@ -28,6 +28,7 @@ def variants(tmp_path: Path) -> list[Path]:
     return [written(tmp_path / f"v{number}", scores(number, -0.25 * number)) for number in range(3)]
 
 
+@pytest.mark.slow
 def test_holm_is_that_of_statsmodels() -> None:
     from statsmodels.stats.multitest import multipletests
 

@@ -37,6 +37,7 @@ def xs(generator: np.random.Generator, tasks: int, trials: int, mean: float, spr
     return values[generator.binomial(trials, chances)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 29), (15, 148), (81, 263), (56, 56), (30, 60)])
 def test_wilson_is_that_of_statsmodels(successes: int, trials: int) -> None:
     from statsmodels.stats.proportion import proportion_confint

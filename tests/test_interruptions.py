@@ -118,9 +118,9 @@ def test_killed_ten_times_at_different_moments_it_ends_at_the_same_step(tmp_path
 
 def test_a_second_run_is_told_who_holds_the_directory_and_sigterm_ends_the_first_with_143(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = start(out)
+    first = start(out, forked=True)
     wait_until(first, exists(".lock"), out, set())
-    second = start(out)
+    second = start(out, forked=True)
     printed, _ = second.communicate(timeout=600)
     assert second.returncode == 2
     assert f"held by process {first.pid}" in printed

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent_sft.engines.environments import call_inside
+from agent_sft.engines.llamafactory.launch import SHARED_DEEPSPEED
 from agent_sft.engines.llamafactory.memory import (
     GIB,
     Sharding,
@@ -247,7 +248,11 @@ def said(train_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     estimates = {"cases": ESTIMATED, "total": shape.parameters, "largest": shape.largest_layer}
     program = Path(__file__).parent / "inside" / "sizes.py"
     found: dict[str, Any] = call_inside(
-        train_python, program, payload={"estimates": estimates, "models": MODELS}, timeout=600
+        train_python,
+        program,
+        payload={"estimates": estimates, "models": MODELS},
+        timeout=600,
+        started=SHARED_DEEPSPEED.forked,
     )
     return found
 

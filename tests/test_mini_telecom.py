@@ -160,6 +160,7 @@ def test_the_tools_refuse_nonsense_and_change_nothing(gb: Any) -> None:
     assert database == {"C07": {"overdue": "no", "gb": 3}}
 
 
+@pytest.mark.slow
 def test_the_same_options_give_the_same_files(made: Path, tmp_path: Path) -> None:
     assert make(tmp_path / "again").returncode == 0
     files = {path.name: path.read_bytes() for path in made.iterdir()}
@@ -195,6 +196,7 @@ def test_no_request_of_a_held_out_case_is_in_the_training_data(made: Path) -> No
         assert not {row["conversations"][0]["value"] for row in rows} & openings
 
 
+@pytest.mark.slow
 def test_every_conversation_can_be_trained_on_with_the_benchmarks_prompt(made: Path, tmp_path: Path) -> None:
     for path in made.iterdir():
         report = prepare_dataset(path, name=path.stem, folder=tmp_path)

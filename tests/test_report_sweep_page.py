@@ -141,6 +141,7 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
+@pytest.mark.slow
 def test_eight_variants_of_a_hundred_tasks_stay_below_three_megabytes(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path, shares=[5.0 * number for number in range(8)], tasks=100)
     size = write_report(folder).stat().st_size

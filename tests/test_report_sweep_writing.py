@@ -77,6 +77,7 @@ def test_all_forms_hold_the_same_numbers(sweep: Path) -> None:
     assert f"{summary['value']:.3f}<small>" in (place / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_folder_gives_the_same_bytes_wherever_it_lies(sweep: Path, tmp_path: Path) -> None:
     first = {name: (write_report(sweep).parent / name).read_bytes() for name in FORMS}
     elsewhere = shutil.copytree(sweep, tmp_path / "moved")

@@ -30,6 +30,7 @@ def test_every_tracker_that_is_asked_for_gets_the_metrics(tmp_path: Path, run_cl
         assert list(tmp_path.glob(written)), tracker
 
 
+@pytest.mark.slow
 def test_a_tracker_that_is_not_installed_is_said_before_anything_starts(
     tmp_path: Path, run_cli: RunCli, train_python: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_a_driver_killed_ten_times_goes_on(tmp_path: Path) -> None:
     assert record.finished is not None
 
 
+@pytest.mark.slow
 def test_what_dies_below_the_driver_is_tried_again(tmp_path: Path) -> None:
     run = start(tmp_path, 1.0)
     killed: set[int] = set()

@@ -41,6 +41,7 @@ def test_nothing_is_guessed(tmp_path: Path) -> None:
     assert shown.seconds is None
 
 
+@pytest.mark.slow
 def test_what_like_jobs_took_counts_more_than_what_was_expected(tmp_path: Path) -> None:
     sums = pairs(tmp_path, 0.2)
     sums.run()

@@ -158,7 +158,7 @@ def test_deaths_of_the_server_are_got_over_twice(
 ) -> None:
     with scorer(tmp_path / "server") as desk:
         assert desk.order(asked(models["base"], task, tmp_path / "before")).status == 0
-        long = asked(models["base"], task, tmp_path / "long", max_tokens=3000, trials=2)
+        long = asked(models["base"], task, tmp_path / "long", max_tokens=1200, trials=2)
         desk.begin(long)
         for death in (1, 2):
             while desk.starts < death or not (long.out / "attempts" / str(death)).is_dir():

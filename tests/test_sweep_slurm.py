@@ -68,6 +68,7 @@ def test_what_cannot_be_submitted_is_refused(folder: Path, call_cli: RunCli, opt
     assert not (folder / "slurm").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_job_on_one_machine_and_on_several(folder: Path, run_cli: RunCli) -> None:
     write_sweep(folder, data="syc_{0,5}.json", sft={"model": "tiny"})
     options = ("sweep", "run", "sweep.yaml", "--jobs", "3", "--gpus-per-train", "4", *SLURM, "--dry-run")

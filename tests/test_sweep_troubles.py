@@ -9,6 +9,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from agent_sft.evals.results import read_results
 from agent_sft.report.sweep.record import read_record
 from agent_sft.sweep.schedule import run_sweep
@@ -17,6 +19,7 @@ from tests.provider import KEY, Fault, Request, provider
 from tests.sweep_jobs import Said, attempts, pairs, states
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_is_told_and_the_rest_goes_on_as_far_as_it_can(tmp_path: Path) -> None:
     sums = pairs(tmp_path, 0.1)
     sums.out.mkdir()
@@ -52,6 +55,7 @@ def test_a_model_for_which_there_is_no_space_is_not_trained(tmp_path: Path) -> N
     assert states(record)["evaluate/d/final/sums"] == "done"
 
 
+@pytest.mark.slow
 def test_a_provider_that_is_down_for_a_while_is_waited_for(run_cli: RunCli, tmp_path: Path) -> None:
     rows = [
         {"task_id": str(number), "instruction": "Say yes", "verifier": {"fn_name": "regex", "pattern": "yes"}}

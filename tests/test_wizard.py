@@ -180,6 +180,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[PipeInput]:
         yield pipe
 
 
+@pytest.mark.slow
 def test_every_question_can_be_answered_wrongly_and_gone_back_from(
     call_cli: RunCli, place: Path, keys: PipeInput
 ) -> None:

@@ -14,7 +14,9 @@ from agent_sft.errors import UserError, nearest
 from agent_sft.files import digest_file, digest_value
 
 INSIDE = Path(__file__).with_name("inside")
-SHARED = Shared("eval", INSIDE / "imported.py", ("AGENT_API_KEY", "CUSTOMER_API_KEY", "INSPECT_DISPLAY", "VLLM_"))
+SHARED = Shared(
+    "eval", INSIDE / "imported.py", ("AGENT_API_KEY", "CUSTOMER_API_KEY", "INSPECT_DISPLAY", "OPENAI_API_KEY", "VLLM_")
+)
 DISTRIBUTIONS = ("inspect-ai", "inspect-evals", "openai")
 DESCRIBE_SECONDS = 600.0
 MAX_SOURCES = 500

@@ -81,6 +81,8 @@ _UNREAD = (
     # What torchrun tells its processes, and what we tell those of several.
     *("GROUP_", "LOCAL_", "MASTER_", "RANK", "ROLE_", "TORCHELASTIC_", "TORCH_NCCL_", "WORLD_SIZE"),
     *("PYTORCH_CUDA_ALLOC_CONF", "TORCH_EXTENSIONS_DIR"),
+    # Where the trainer writes what TensorBoard shows.
+    "TENSORBOARD_LOGGING_DIR",
 )
 SHARED = Shared("train", INSIDE / "imported.py", _UNREAD)
 """For what does not report to the trackers that are left out."""
