@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -54,6 +55,11 @@ def held(sums: Sums, name: str, gate: Path) -> str:
         time.sleep(0.05)
     pathlib.Path({str(sums.made(name))!r}).touch()
     """
+
+
+def ran_in(folder: Path) -> list[str]:
+    """Who has noted there that it runs, once for each time."""
+    return (folder / "ran").read_text().split() if (folder / "ran").is_file() else []
 
 
 def machine_of(record: SweepRecord, job: str) -> str:
@@ -125,11 +131,12 @@ def test_a_job_goes_on_elsewhere_when_its_machine_is_gone(sums: Sums, cluster: S
 
     def look(record: SweepRecord) -> None:
         places = {job: machine_of(record, job) for job in states(record)}
-        if not removed and all(places.values()):
+        ran = ran_in(sums.folder)
+        if not removed and all(places.values()) and places.keys() <= set(ran):
             job, name = next((job, name) for job, name in places.items() if node_id(name, cluster) != cluster.head)
             removed.append(job)
             cluster.remove(node_id(name, cluster))
-        elif removed and (sums.folder / "ran").read_text().split().count(removed[0]) >= 2:
+        elif removed and ran.count(removed[0]) >= 2:
             gate.touch()
 
     record, said = sums.run(look, resources=cluster.resources)
@@ -147,7 +154,6 @@ def test_a_training_that_loses_its_machine_goes_on_elsewhere_from_its_checkpoint
     options = [*QUICK, "--steps", "30", "--checkpoint-interval", "3", "--output-dir", str(out)]
     text = f"""
     import os, pathlib, subprocess, sys
-    os.environ.pop("AGENT_SFT_FORK_SERVER", None)
     command = [sys.executable, "-P", "-m", "agent_sft", "sft", {str(short_data(sums.folder))!r}, *{options!r}]
     status = subprocess.call(command)
     if status == 0:
@@ -188,16 +194,18 @@ def test_the_head_is_killed_and_started_again(sums: Sums, cluster: SmallCluster)
 
     def look(record: SweepRecord) -> None:
         nonlocal killed
-        if not killed and machine_of(record, "train/a"):
+        ran = ran_in(sums.folder)
+        if not killed and machine_of(record, "train/a") and ran:
             killed = True
             cluster.kill()
             cluster.start()
-        elif (sums.folder / "ran").is_file() and (sums.folder / "ran").read_text().split().count("train/a") >= 2:
+        elif len(ran) >= 2:
             gate.touch()
 
     record, said = sums.run(look, resources=cluster.resources)
     assert set(states(record).values()) == {"done"}, said
-    assert "train/a: the Ray cluster went away; it goes on elsewhere" in said
+    # Which of the two is noticed first is chance.
+    assert re.search("train/a: (the Ray cluster went away|it lost its place on .*); it goes on elsewhere", said), said
     assert "the Ray cluster answers again" in said
 
 
