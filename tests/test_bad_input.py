@@ -95,7 +95,9 @@ def test_options_that_cannot_be_meant(
     data: Path, run_cli: RunCli, train_python: Path, options: tuple[str, ...], message: str
 ) -> None:
     model = () if "--model" in options else ("--model", "tiny")
-    assert message in refused(run_cli, data, "data.json", *model, *options)
+    told = refused(run_cli, data, "data.json", *model, *options)
+    assert message in told
+    assert "process:" not in told, "the data was not touched"
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,10 @@ def test_a_folders_tokenizer_decides_where_the_name_tells_nothing(facts: Facts, 
     check_template("qwen", str(folder), facts)
     with pytest.raises(UserError, match=r"does not have <\|end_header_id\|>.*'llama3'"):
         check_template("llama3", str(folder), facts)
+    (folder / "config.json").write_text('{"model_type": "qwen2"}')
+    with pytest.raises(UserError) as refused:
+        check_template("llama3", str(folder), facts)
+    assert str(refused.value.fix).startswith("templates whose tokens it has: qwen, chatml")
 
 
 def test_a_model_of_ours_keeps_its_template(facts: Facts, tmp_path: Path) -> None:

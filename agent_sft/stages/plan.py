@@ -11,6 +11,7 @@ import yaml
 from agent_sft.config.sft import SFTConfig
 from agent_sft.config.tiny import TinyModel, is_made_here, read_tiny
 from agent_sft.data.capabilities import Capability, resolve_capability
+from agent_sft.data.dataset_info import check_dataset_name
 from agent_sft.data.rewards import Rewards
 from agent_sft.engines.deepspeed.config import read_config, validate
 from agent_sft.engines.environments import engine_python, engine_versions, given_python, is_made
@@ -170,6 +171,7 @@ def build_plan(
     if plan.capability is not None and not plan.trains_on_input:
         what = f"{config.config} names its own dataset_dir, whose data is trained on as it is"
         raise UserError(what, where="--capability", fix="leave one of the two out")
+    check_dataset_name(plan.dataset)
     if plan.deepspeed is not None:
         read_config(plan.deepspeed)
     if plan.is_tiny:

@@ -28,7 +28,10 @@ def check_template(template: str, model: str, facts: Facts) -> None:
     if expected is None and (tokens := tokenizer_tokens(Path(model))):
         missing = [marker for marker in facts.templates[template]["markers"] if marker not in tokens]
         if missing:
+            config = read_json(Path(model) / "config.json")
+            kind = str(config.get("model_type")) if isinstance(config, dict) else ""
             fitting = [name for name, facts_of in facts.templates.items() if _fits(facts_of["markers"], tokens)]
+            fitting.sort(key=lambda name: not kind.startswith(name))  # 'qwen' of a 'qwen2' before all others
             raise UserError(
                 f"the tokenizer of {model} does not have {', '.join(missing)}, which the template '{template}' writes",
                 where="--template",
