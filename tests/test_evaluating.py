@@ -124,3 +124,17 @@ def test_the_held_out_loss_is_that_of_the_training(run_cli: RunCli, run: Path, t
     assert 1 < trial.detail["loss"] < 12, "a model of two steps knows little more than how often tokens are"
     assert f"loss          {trial.detail['loss']:.4f}" in done.stdout
     assert trial.detail["examples"] == len(data.read_text().splitlines())
+
+
+def test_a_model_whose_training_diverged_is_said_to_have_no_loss(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(run, tmp_path / "broken", ignore=shutil.ignore_patterns("checkpoint-*", "base"))
+    weights = (broken / "model.safetensors").read_bytes()
+    begin = 8 + int.from_bytes(weights[:8], "little")
+    # All bits set are no number, in every format.
+    (broken / "model.safetensors").write_bytes(weights[:begin] + b"\xff" * (len(weights) - begin))
+    (data,) = (run / "processed").glob("*.jsonl")
+    out = tmp_path / "out"
+    done = run_cli("eval", "run", "--evaluator", "loss", "--task", data, "--model", broken, "--out", out)
+    assert done.returncode == 2
+    assert "broken: its loss is nan: the numbers in it have grown out of bounds" in done.stderr
+    assert "lower learning rate" in done.stderr

@@ -82,6 +82,10 @@ def test_what_is_asked_for_is_tried_each_with_each() -> None:
     assert {one.epochs for one in found} == {3}
 
 
+def test_a_rate_however_large_names_a_folder() -> None:
+    assert candidates_of(asked(rates=(1e6,)), [facts()], 1000, 1)[0].name == "c1-r32-lr1e06"
+
+
 def test_rates_alone_are_tried_at_the_largest_rank() -> None:
     assert {one.rank for one in candidates_of(asked(rates=(1e-4, 5e-5)), [facts()], 1000, 1)} == {32}
 

@@ -131,7 +131,7 @@ def candidates_of(config: PlanConfig, models: Sequence[ModelFacts], rows: int, p
         for (rank, rate), epochs in itertools.product(_pairs(config, batch), config.epochs or (default_epochs(rows),)):
             number, steps = len(found) + 1, steps_of(rows, batch, epochs)
             words = [f"r{rank}"] if rank is not None else []
-            words.append(f"lr{rate:g}")
+            words.append(f"lr{rate:g}".replace("+", ""))  # of 1e+06: it names a folder
             words += [f"e{epochs:g}"] if len(config.epochs) > 1 else []
             found.append(
                 Candidate(

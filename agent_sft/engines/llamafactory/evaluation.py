@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +59,13 @@ def evaluation_settings(
 def read_figures(output: Path) -> tuple[float, float, int] | None:
     """Return the loss in nats per token, the share of tokens foreseen, and how many examples there were.
 
-    The first two are means over examples, each weighing the same. None where the evaluation did not end.
+    The first two are means over examples, each weighing the same. None where the evaluation did not end. The loss is
+    NaN where the model's numbers are.
     """
-    found = read_json(output / "eval_results.json")
+    found = None
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        # Python's own reader: the trainer writes NaN, which is no JSON.
+        found = json.loads((output / "eval_results.json").read_bytes())
     if not isinstance(found, dict) or not {"eval_loss", "eval_accuracy", "eval_runtime"} <= found.keys():
         return None
     examples = round(float(found["eval_samples_per_second"]) * float(found["eval_runtime"]))

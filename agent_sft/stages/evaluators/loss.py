@@ -132,6 +132,12 @@ class LossEvaluator(Evaluator):
         if figures is None:
             raise WorkFailed("LLaMA-Factory ended without figures", log=log)
         loss, accuracy, examples = figures
+        if not math.isfinite(loss):
+            raise UserError(
+                f"its loss is {loss}: the numbers in it have grown out of bounds",
+                where=str(model.path),
+                fix="train it with a lower learning rate",
+            )
         if examples != report.examples:
             raise WorkFailed(f"LLaMA-Factory evaluated {examples} examples, {report.examples} were prepared", log=log)
         detail: dict[str, Any] = {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "examples": examples}
