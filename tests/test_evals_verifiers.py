@@ -296,6 +296,23 @@ def test_a_verifier_of_ones_own_is_found_by_its_file(tmp_path: Path) -> None:
     assert verifier.verify(said("abcdef")).reason == "is long"
 
 
+@pytest.mark.parametrize(
+    ("body", "said_of_it"),
+    [
+        ("raise RuntimeError('no table')", "Hasty raised RuntimeError: no table"),
+        ("return True", "returned True, which is"),
+    ],
+)
+def test_whatever_a_verifier_of_ones_own_does_wrong_is_its_failure(tmp_path: Path, body: str, said_of_it: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from agent_sft.evals.verifiers.contract import Verifier\n"
+        f"class Hasty(Verifier):\n    def verify(self, answer):\n        {body}\n"
+    )
+    verifier = make_verifier({"fn_name": "mine.py:Hasty"}, where="row 1", folder=tmp_path)
+    with pytest.raises(VerifierFailed, match=said_of_it):
+        verifier.judge(said("abc"))
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),

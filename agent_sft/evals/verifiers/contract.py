@@ -69,6 +69,23 @@ class Verifier(ABC):
             UserError: it is not there.
         """
 
+    def judge(self, answer: Answer) -> Verdict:
+        """Return what `verify` says of an answer. Whatever that raises is a failure of the verifier: it may be anybody's.
+
+        Raises:
+            VerifierFailed: it could not be found out.
+        """
+        name = type(self).__name__
+        try:
+            found = self.verify(answer)
+        except VerifierFailed:
+            raise
+        except Exception as error:
+            raise VerifierFailed(f"{name} raised {type(error).__name__}: {error}") from error
+        if not isinstance(found, Verdict):
+            raise VerifierFailed(f"{name} returned {found!r}, which is no Verdict")
+        return found
+
     @abstractmethod
     def verify(self, answer: Answer) -> Verdict:
         """Return whether an answer is right.

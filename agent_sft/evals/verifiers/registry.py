@@ -73,4 +73,4 @@ def verify(name: str, answer: Answer, **params: Any) -> Verdict:
         UserError: the verifier or a parameter is unknown, or a value is wrong.
         VerifierFailed: it could not be found out.
     """
-    return make_verifier({"fn_name": name, **params}, where=f"verifier '{name}'", folder=Path()).verify(answer)
+    return make_verifier({"fn_name": name, **params}, where=f"verifier '{name}'", folder=Path()).judge(answer)

@@ -126,7 +126,7 @@ class _Asking:
             "transcript": self._keep(facts, conversation),
         }
         try:
-            verdict = await asyncio.to_thread(task.verifier.verify, answer)
+            verdict = await asyncio.to_thread(task.verifier.judge, answer)
         except VerifierFailed as failure:
             return Trial(**facts, score=None, error=f"the verifier failed: {failure}", ended="error")
         return Trial(

@@ -175,7 +175,7 @@ def _try_verifiers(benchmark: BenchmarkConfig) -> None:
     reasons = []
     for task in read_tasks(Path(benchmark.path))[: min(TRIED, benchmark.limit or TRIED)]:
         try:
-            task.verifier.verify(Answer())
+            task.verifier.judge(Answer())
         except VerifierFailed as failure:
             reasons.append(f"task '{task.id}': {failure}")
         else:
