@@ -70,7 +70,9 @@ class Verifier(ABC):
         """
 
     def judge(self, answer: Answer) -> Verdict:
-        """Return what `verify` says of an answer. Whatever that raises is a failure of the verifier: it may be anybody's.
+        """Return what `verify` says of an answer.
+
+        Whatever that raises is the verifier's failure: it may be anybody's.
 
         Raises:
             VerifierFailed: it could not be found out.
