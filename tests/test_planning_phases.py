@@ -92,7 +92,7 @@ def test_a_plan_beyond_its_budget_is_refused(waiting: Path, call_cli: RunCli) ->
     done = call_cli(*PLAN, "--yes", "--gpu-price", "2", "--budget", "0.01", cwd=waiting)
     assert done.returncode == 1
     assert "over budget: the plan is estimated at 0.0" in done.stdout
-    assert "of 0.01)" in done.stdout
+    assert "of 0.010)" in done.stdout
     assert record(waiting, "state.json")["standing"] == "over budget"
     assert not (waiting / "plans/sums/candidates").exists()
 

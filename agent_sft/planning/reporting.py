@@ -10,7 +10,7 @@ from agent_sft.files import write_atomic
 from agent_sft.planning.folder import PlanFolder
 from agent_sft.planning.proposing import Proposal
 from agent_sft.report.document import Section, as_markdown, as_page
-from agent_sft.report.numbers import duration
+from agent_sft.report.numbers import duration, money
 from agent_sft.report.plan.record import (
     PLAN,
     Deployed,
@@ -91,5 +91,5 @@ def _inspection(folder: PlanFolder) -> Inspection | None:
 def cost_line(plan: PlanRecord) -> str:
     """Return in a line what the plan takes."""
     unit = "GPU-hours" if plan.on_gpus else "machine-hours"
-    money = f", {plan.device_hours * plan.gpu_price:.2f} of money" if plan.gpu_price is not None else ""
-    return f"about {duration(plan.seconds)}, {plan.device_hours:.3g} {unit}{money}"
+    price = f", {money(plan.device_hours * plan.gpu_price)} of money" if plan.gpu_price is not None else ""
+    return f"about {duration(plan.seconds)}, {plan.device_hours:.3g} {unit}{price}"

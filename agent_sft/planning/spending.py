@@ -13,6 +13,7 @@ from agent_sft.planning.folder import PlanFolder
 from agent_sft.planning.outcome import Halt
 from agent_sft.planning.proposing import FINAL_RUN, PROBE, SEARCHING
 from agent_sft.planning.sweeps import Machine
+from agent_sft.report.numbers import money
 from agent_sft.report.plan.telling import Spent
 
 SPENT = "spent.json"
@@ -49,6 +50,6 @@ def refuse_too_dear(config: PlanConfig, hours: float, what: str) -> None:
     budget, price = config.budget_hours, config.gpu_price
     if budget is None or hours <= budget:
         return
-    money = f" ({hours * price:.2f} of {budget * price:.2f})" if price is not None else ""
-    reason = f"{what} {hours:.3g} hours, the budget is {budget:.3g}{money}: fewer candidates, epochs or --search-rows"
+    amounts = f" ({money(hours * price)} of {money(budget * price)})" if price is not None else ""
+    reason = f"{what} {hours:.3g} hours, the budget is {budget:.3g}{amounts}: fewer candidates, epochs or --search-rows"
     raise Halt("over budget", reason)

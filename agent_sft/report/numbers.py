@@ -41,6 +41,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
 
 
+def money(amount: float) -> str:
+    """Return an amount in hundredths, a small one with two digits: `12.50`, `0.0033`."""
+    places = 1 - math.floor(math.log10(amount)) if 0 < amount < 0.1 else 2
+    return f"{amount:.{places}f}"
+
+
 def size(count: float) -> str:
     """Return a number of bytes in words."""
     for unit in ("B", "kB", "MB", "GB"):

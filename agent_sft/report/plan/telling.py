@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent_sft.report.document import Code, Section
-from agent_sft.report.numbers import counted, duration, moment, p_value, places_for, plain, signed
+from agent_sft.report.numbers import counted, duration, moment, money, p_value, places_for, plain, signed
 from agent_sft.report.plan.record import (
     Candidate,
     Deployed,
@@ -284,11 +284,11 @@ def _unit(plan: PlanRecord) -> str:
 
 
 def _money(hours: float, plan: PlanRecord) -> str:
-    return f"{hours * plan.gpu_price:.2f}" if plan.gpu_price is not None else NONE
+    return money(hours * plan.gpu_price) if plan.gpu_price is not None else NONE
 
 
 def _priced(hours: float, plan: PlanRecord) -> str:
-    return f", {hours * plan.gpu_price:.2f} of money" if plan.gpu_price is not None else ""
+    return f", {money(hours * plan.gpu_price)} of money" if plan.gpu_price is not None else ""
 
 
 def _millions(parameters: int | None) -> str:
