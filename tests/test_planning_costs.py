@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import msgspec
@@ -71,7 +72,9 @@ def test_without_tasks_in_the_probe_a_servers_time_is_by_formula(tmp_path: Path)
     assert measured_by(tmp_path, [FACTS]) == {"m": Measured(start=15.0, step=0.5, loss=7.0)}
 
 
-@pytest.mark.parametrize(("tasks", "first", "seconds"), [(3, True, 19.0), (12, True, 27.0), (12, False, 14.0)])
+@pytest.mark.parametrize(
+    ("tasks", "first", "seconds"), [(3, True, 19.0), (12, True, 27.0), (12, False, 14.0), (13, False, 18.0)]
+)
 def test_an_evaluation_takes_the_server_and_as_many_rounds_as_tasks_do_not_fit_at_once(
     tmp_path: Path, tasks: int, first: bool, seconds: float
 ) -> None:
@@ -81,5 +84,5 @@ def test_an_evaluation_takes_the_server_and_as_many_rounds_as_tasks_do_not_fit_a
     measured = Measured(start=1, step=1, loss=1, trial=4.0, untrained=8.0, server=15.0)
     costs = CostModel(MACHINE, INSPECTION, [FACTS], lora=True, measured={"m": measured})
     assert costs.served("m", asked, first=first) == pytest.approx(seconds)
-    longer = max(1.0, tasks / 4) * (8.0 - 4.0)
+    longer = math.ceil(tasks / 4) * (8.0 - 4.0)
     assert costs.served("m", asked, first=first, trained=False) == pytest.approx(seconds + longer)
