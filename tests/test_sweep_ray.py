@@ -206,6 +206,7 @@ def test_the_head_is_killed_and_started_again(sums: Sums, cluster: SmallCluster)
     assert set(states(record).values()) == {"done"}, said
     # Which of the two is noticed first is chance.
     assert re.search("train/a: (the Ray cluster went away|it lost its place on .*); it goes on elsewhere", said), said
+    assert "the Ray cluster went away" in said
     assert "the Ray cluster answers again" in said
 
 
