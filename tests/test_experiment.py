@@ -55,7 +55,7 @@ def experiment(folder: Path) -> Path:
             "algorithm": {
                 "kind": "sft",
                 "params": {
-                    "learning_rate": 0.004,
+                    "learning_rate": 0.0003,
                     "max_steps": 36,
                     "batch_size": 8,
                     "finetuning_type": "full",

@@ -19,7 +19,7 @@ from tests.conftest import MadeOnce, RunCli
 from tests.support import SMALL
 
 PLAN = (
-    *("plan", "sums.jsonl", "--model", "tiny", "--rates", "5e-3,1e-3,1e-4", "--epochs", "3", "--search", "asha"),
+    *("plan", "sums.jsonl", "--model", "tiny", "--rates", "2e-3,5e-4,1e-4", "--epochs", "3", "--search", "asha"),
     *("--no-deploy", "--no-probe"),
 )
 
@@ -56,11 +56,12 @@ def waiting(made_once: MadeOnce, call_cli: RunCli, tmp_path: Path) -> Path:
     return shutil.copytree(made, tmp_path / "work")
 
 
+@pytest.mark.slow
 def test_without_a_terminal_the_plan_waits_with_all_that_is_to_be_approved(waiting: Path, call_cli: RunCli) -> None:
     said = (waiting / "said").read_text()
     assert "waiting for approval: approve it with `agent-sft plan approve sums`" in said
     plan, inspection = record(waiting, "plan.json"), record(waiting, "inspection.json")
-    assert [one["rate"] for one in plan["candidates"]] == [0.005, 0.001, 0.0001]
+    assert [one["rate"] for one in plan["candidates"]] == [0.002, 0.0005, 0.0001]
     parts = {part["name"]: part["rows"] for part in inspection["parts"]}
     assert parts == {"training": 32, "search": 25, "choosing": 7, "judging": 8}
     assert inspection["checkable"] == "numbers"
@@ -77,6 +78,7 @@ def test_without_a_terminal_the_plan_waits_with_all_that_is_to_be_approved(waiti
     assert status.stdout.startswith("sums: waiting for approval (plan, ")
 
 
+@pytest.mark.slow
 def test_another_plan_than_the_one_that_was_seen_waits_again(waiting: Path, call_cli: RunCli) -> None:
     with (waiting / "sums.jsonl").open("a") as stream:
         stream.write(
@@ -88,6 +90,7 @@ def test_another_plan_than_the_one_that_was_seen_waits_again(waiting: Path, call
     assert not (waiting / "plans/sums/candidates").exists()
 
 
+@pytest.mark.slow
 def test_a_plan_beyond_its_budget_is_refused(waiting: Path, call_cli: RunCli) -> None:
     done = call_cli(*PLAN, "--yes", "--gpu-price", "2", "--budget", "0.01", cwd=waiting)
     assert done.returncode == 1
@@ -107,6 +110,7 @@ class Refusing:
         return False
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_refused_starts_nothing_and_can_be_approved_later(
     waiting: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +124,7 @@ def test_a_plan_that_is_refused_starts_nothing_and_can_be_approved_later(
     assert record(waiting, "state.json")["standing"] == "refused"
 
 
+@pytest.mark.slow
 def test_nothing_can_be_promoted_before_it_was_tried(waiting: Path, call_cli: RunCli) -> None:
     done = call_cli("plan", "promote", "sums", cwd=waiting)
     assert (done.returncode, "no candidate has been scored yet" in done.stderr) == (2, True)
@@ -147,6 +152,7 @@ def test_what_cannot_be_planned_is_refused_and_leaves_nothing(
     assert not (tmp_path / "plans").exists() or not any((tmp_path / "plans").iterdir())
 
 
+@pytest.mark.slow
 def test_evaluation_data_of_ones_own_chooses_and_judges_and_leaks_are_left_out(
     tmp_path: Path, call_cli: RunCli
 ) -> None:
@@ -175,6 +181,7 @@ def test_an_evaluator_cannot_be_made_of_answers_that_nothing_checks(tmp_path: Pa
     assert (done.returncode, "cannot be checked by a program" in done.stderr) == (1, True), done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_final_run_the_plan_scores_the_winner_as_it_is(tmp_path: Path, call_cli: RunCli) -> None:
     sums(tmp_path)
     done = call_cli(*PLAN, "--skip-final", "--gpu-price", "2", cwd=tmp_path)
@@ -192,7 +199,7 @@ def test_a_plan_goes_all_the_way_with_an_approval_at_each_gate(waiting: Path, ca
     assert "waiting for promotion: promote the winner with `agent-sft plan promote sums`" in tried.stdout
     board = record(waiting, "scoreboard.json")
     assert board["samples"] == 7
-    assert board["winner"] == 1, "a rate of 0.005 learns something, one of 0.0001 does not"
+    assert board["winner"] == 1, "a rate of 0.002 learns something, one of 0.0001 does not"
     assert [(line["state"], line["steps"]) for line in board["lines"]] == [("done", 39), ("done", 39), ("stopped", 13)]
     assert "91 of 117 training steps were made" in tried.stdout
     assert "how long is known when" not in tried.stderr + tried.stdout, "the plan has told how long it takes"

@@ -21,7 +21,18 @@ from agent_sft.stages.evaluating import Outcome, evaluate, evaluate_on, pending
 from agent_sft.stages.reporting import Quiet
 from agent_sft.stages.serving import Server, ServeRequest, serve
 from tests.conftest import RunCli
-from tests.serving import TOOL, all_gone, answer, command_of, family_of, other_adapter, port_is_free, rewritten, text
+from tests.serving import (
+    TOOL,
+    all_gone,
+    answer,
+    command_of,
+    family_of,
+    other_adapter,
+    port_is_free,
+    random_weights,
+    rewritten,
+    text,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -192,9 +203,7 @@ def test_what_is_no_adapter_of_it_is_refused(server: Server, run: Path, adapters
 def test_weights_are_exchanged_while_it_runs(server: Server, endpoint: Endpoint, run: Path, tmp_path: Path) -> None:
     before, digest, name = text(endpoint, server.model.name), server.model.digest, server.model.name
     other = shutil.copytree(run, tmp_path / "other", ignore=shutil.ignore_patterns("checkpoint-*", "base"))
-    weights = (other / "model.safetensors").read_bytes()
-    half = len(weights) // 8 * 4
-    (other / "model.safetensors").write_bytes(weights[:half] + weights[half : half + 4] * ((len(weights) - half) // 4))
+    random_weights(other / "model.safetensors", 1)
     changed = server.reload(other)
     assert (changed.name, changed.path) == (name, other)
     assert changed.digest != digest

@@ -192,4 +192,4 @@ def test_disk_is_known_where_the_model_is_and_said_where_it_is_not(here: Path) -
     # Of 4 + 8 bytes a parameter in each checkpoint, and 4 in the model; the second is written before the first goes.
     assert needed("model", epochs=2)[0] / once == (2 * 12 + 4) / (12 + 4)
     assert needed("some/model") == (0, 1)
-    assert needed("tiny")[0] == 48 << 20
+    assert needed("tiny")[0] == 32 << 20

@@ -13,11 +13,11 @@ TINY = "tiny"
 
 
 class TinyModel(BaseModel):
-    """A random Qwen2 with a tokenizer of its own. Sizes that are not given are the tiny ones, some 0.9 M parameters."""
+    """A random Qwen2 with a tokenizer of its own. Sizes that are not given are the tiny ones, some 0.5 M parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    layers: int = Field(4, gt=0)
+    layers: int = Field(2, gt=0)
     """Transformer layers."""
 
     hidden: int = Field(128, gt=0)

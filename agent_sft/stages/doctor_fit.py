@@ -25,8 +25,8 @@ from agent_sft.engines.llamafactory.shape import ModelShape
 from agent_sft.runs.devices import Gpu, gpu_processes
 from agent_sft.stages.doctor_case import Finding
 
-TINY_RUN_BYTES = 48 << 20
-"""0.9 M parameters: the model twice (4 MB each), two checkpoints with Adam's moments (11 MB each), data and logs."""
+TINY_RUN_BYTES = 32 << 20
+"""0.5 M parameters: the model twice (2 MB each), two checkpoints with Adam's moments (6 MB each), data and logs."""
 LESS_DISK = "free some space, or choose an --output-dir on another disk"
 
 CGROUP_LIMITS = (

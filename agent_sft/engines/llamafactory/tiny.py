@@ -26,7 +26,7 @@ def make_tiny_model(python: Path, data: Path, folder: Path, *, seed: int, like: 
         data: prepared conversations, JSONL in ShareGPT form.
         folder: where the model goes.
         seed: of the weights.
-        like: its sizes and tokens; None: the tiny ones, some 0.9 M parameters.
+        like: its sizes and tokens; None: the tiny ones, some 0.5 M parameters.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
