@@ -18,60 +18,68 @@ for argument in "$@"; do
 done
 [[ $fast == no ]] || arguments+=(-m "not slow")
 
-ensure_env dev
-python=$ENV_PYTHON
-# Two at a time: making one takes one processor, most of the time.
-(ensure_env serve) &
-serve=$!
-trap 'kill "$serve" 2>/dev/null || true' EXIT
-ensure_env eval
-ensure_env ray
-ensure_env train
-wait "$serve" || exit
-trap - EXIT
+# What is missing of Debian's packages, when it is root that runs the tests: DeepSpeed compiles its CPU optimizer the
+# first time, which takes a compiler and Python's headers; Slurm is started for a test of its scripts.
+install_packages() {
+  local packages=()
+  has_compiler || packages+=(g++ python3-dev)
+  command -v slurmctld >/dev/null || packages+=(slurm-wlm munge)
+  ((${#packages[@]} && EUID == 0)) && command -v apt-get >/dev/null || return 0
+  env_say "installing the packages ${packages[*]}"
+  timeout 120 apt-get update -qq || true
+  # One by one: where Slurm is not to be had its scripts are only compared with recorded ones.
+  for package in "${packages[@]}"; do
+    timeout 300 apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
+      env_say "$package could not be installed"
+  done
+}
 
-# DeepSpeed compiles its CPU optimizer the first time: that takes a C++ compiler and Python's headers.
 has_compiler() {
   command -v g++ >/dev/null &&
     "$ENV_PYTHON" -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
 }
-if [[ $fast == no ]] && ! has_compiler; then
-  if ((EUID == 0)) && command -v apt-get >/dev/null; then
-    env_say "installing the packages g++ and python3-dev"
-    if ! apt-get update -qq || ! apt-get install -y -qq --no-install-recommends g++ python3-dev >/dev/null; then
-      env_stop 1 "g++ and python3-dev could not be installed"
-    fi
-  else
-    env_stop 2 "the tests of DeepSpeed need g++ and the headers of Python" \
-      "install the packages g++ and python3-dev, or run: bash run_tests.sh --fast"
-  fi
-fi
 
-# Slurm is started for a test of its scripts; where it is missing they are only compared with recorded ones.
-if [[ $fast == no ]] && ! command -v slurmctld >/dev/null && ((EUID == 0)) && command -v apt-get >/dev/null; then
-  env_say "installing the packages slurm-wlm and munge"
-  if ! timeout 120 apt-get update -qq ||
-    ! timeout 300 apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; then
-    env_say "they could not be installed: no script runs on a real Slurm"
-  fi
+check() {
+  printf '%s\n' "$*" >&2
+  "$@" || failed=yes
+}
+
+ensure_env dev
+python=$ENV_PYTHON
+# Side by side: making an environment takes one processor, and waits for the disk and the network.
+beside=()
+trap 'kill "${beside[@]}" 2>/dev/null || true' EXIT
+(ensure_env serve) &
+beside+=($!)
+(
+  ensure_env eval
+  ensure_env ray
+) &
+beside+=($!)
+if [[ $fast == no ]]; then
+  install_packages &
+  beside+=($!)
 fi
 
 export PATH="$here/.venv/bin:$PATH"
 export HF_HUB_OFFLINE=1
 mapfile -d '' shell_scripts < <(find . -path './.*' -prune -o -name '*.sh' -print0)
 shell_scripts+=(.ci/run)
-
-check() {
-  printf '%s\n' "$*" >&2
-  "$@" || failed=yes
-}
 failed=no
 check ruff check --quiet .
 check ruff format --quiet --check .
 check shellcheck -x "${shell_scripts[@]}"
 check shfmt -d "${shell_scripts[@]}"
 [[ $failed == no ]] || env_stop 1 "the checks above failed; the tests were not run"
+
+ensure_env train
+for process in "${beside[@]}"; do wait "$process" || exit; done
+trap - EXIT
+if [[ $fast == no ]] && ! has_compiler; then
+  env_stop 2 "the tests of DeepSpeed need g++ and the headers of Python" \
+    "install the packages g++ and python3-dev, or run: bash run_tests.sh --fast"
+fi
 
 # Without it every process that a test starts would compile our modules anew.
 unset PYTHONDONTWRITEBYTECODE
