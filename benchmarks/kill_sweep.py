@@ -185,7 +185,7 @@ class Kills:
                 seen = seen or time.monotonic()
                 if time.monotonic() - seen >= wait:
                     return self._chance.choice(found)
-            time.sleep(0.02)
+            time.sleep(0.1)  # a look takes twenty milliseconds of a processor
         return None
 
 

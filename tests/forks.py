@@ -41,7 +41,8 @@ def started(engine: Engine, folder: Path) -> Iterator[Path]:
     """Start such a process; yield its socket."""
     shared = engine.shared
     python = engine_python(shared.environment)
-    command = shared.server_command(python, folder, "PYTEST_")
+    # Without a GPU nothing depends on which GPUs are to be seen.
+    command = shared.server_command(python, folder, "PYTEST_", "CUDA_VISIBLE_DEVICES")
     child = Child(command, log=folder / f"{shared.name}.log", env=engine.environment(python))
     try:
         yield shared.socket(folder)

@@ -56,11 +56,11 @@ MOMENTS: tuple[tuple[Moment, float, bool], ...] = (
     (exists("data/*.jsonl"), 0, False),
     (exists("stages/base.json"), 0.1, False),
     (exists_anew("attempts/*/train.log"), 2.0, False),
-    (begun, 0.05, False),
+    (begun, 0.05, True),
     (saved_again, 0, True),
     (saved_again, 0.01, False),
     (saved_again, 0.1, True),
-    (exists("trainer_state.json"), 0, False),  # the last step is done, the loss is about to be drawn
+    (exists("trainer_state.json"), 0, True),  # the last step is done, the loss is about to be drawn
 )
 """When the run is killed, up to how many seconds later, by chance, and whether its trainer is forked as in a sweep."""
 
