@@ -31,8 +31,8 @@ from agent_sft.runs.lock import is_held
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "examples" / "data" / "telecom_small_24.json"
-MOMENTS = {"driver": 30.0, "trainer": 12.0, "server": 15.0, "scorer": 20.0, "forks": 20.0}
-"""Seconds from when a part is first seen, within which it is killed."""
+MOMENTS = {"driver": 0.8, "trainer": 0.2, "server": 0.4, "scorer": 0.5, "forks": 0.5}
+"""The time from when a part is first seen, within which it is killed, as a share of an undisturbed sweep's."""
 MARKS = {
     "trainer": "inside/train.py",
     "server": "agent_sft_server.py",
@@ -127,6 +127,7 @@ class Kills:
         self._serve = serve
         self._sweeps = 0
         self._seen: dict[str, int] = {}
+        self._undisturbed = 0.0
 
     def run(self) -> None:
         """Measure; raises AssertionError where something is not as it should be."""
@@ -136,7 +137,8 @@ class Kills:
         undisturbed = Sweep(self._folder / "undisturbed", base, serve=self._serve)
         begun = time.monotonic()
         assert undisturbed.start().wait() == 0, undisturbed.log.read_text()
-        print(f"undisturbed: {time.monotonic() - begun:.0f} s", flush=True)
+        self._undisturbed = time.monotonic() - begun
+        print(f"undisturbed: {self._undisturbed:.0f} s", flush=True)
         expected = undisturbed.numbers()
         assert expected
         kills = 0
@@ -178,7 +180,7 @@ class Kills:
 
     def _victim(self, driver: subprocess.Popen[bytes], target: str) -> psutil.Process | None:
         """Wait until the part is there, and a random while; None when the sweep ended before."""
-        seen, wait = None, self._chance.uniform(0, MOMENTS[target])
+        seen, wait = None, self._chance.uniform(0, MOMENTS[target] * self._undisturbed)
         while driver.poll() is None:
             found = [psutil.Process(driver.pid)] if target == "driver" else _parts(driver.pid, MARKS[target])
             if found:

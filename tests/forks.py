@@ -42,7 +42,7 @@ def started(engine: Engine, folder: Path) -> Iterator[Path]:
     shared = engine.shared
     python = engine_python(shared.environment)
     # Without a GPU nothing depends on which GPUs are to be seen.
-    command = shared.server_command(python, folder, "PYTEST_", "CUDA_VISIBLE_DEVICES")
+    command = shared.server_command(python, folder, "PYTEST_", "CUDA_")
     child = Child(command, log=folder / f"{shared.name}.log", env=engine.environment(python))
     try:
         yield shared.socket(folder)

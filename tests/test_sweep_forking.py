@@ -29,6 +29,7 @@ class Submitted:
     commands: list[Sequence[str]] = field(default_factory=list)
     environments: list[Mapping[str, str]] = field(default_factory=list)
     ended: int = 0
+    status: int | None = None
     here: bool = True
 
     def capacity(self) -> Capacity:
@@ -42,7 +43,7 @@ class Submitted:
         return self
 
     def poll(self) -> int | None:
-        return None
+        return self.status
 
     def where(self) -> list[str] | None:
         return None
@@ -95,6 +96,18 @@ def test_it_is_there_from_the_first_of_several_trainings_to_the_last(plan: Sweep
     standing.states[second.id] = "failed"
     forking.end_if_over()
     assert executor.ended == 1
+
+
+def test_one_that_was_killed_is_started_anew_once(plan: SweepPlan, train_python: Path) -> None:
+    executor = Submitted()
+    forking = Forking(executor, States(plan))
+    first, second = (job for job in plan.jobs if job.kind == "train")
+    found = forking.variables([first], CORES)
+    executor.status = 137
+    assert forking.variables([second], CORES) == found
+    assert (len(executor.commands), executor.ended) == (2, 1)
+    assert forking.variables([first], CORES) == found, "without it programs start by themselves"
+    assert len(executor.commands) == 2
 
 
 def test_a_scorer_has_one_for_its_server_and_one_for_inspect(

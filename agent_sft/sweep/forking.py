@@ -62,8 +62,9 @@ class States(Protocol):
 class Forking:
     """Starts such a process with the first job of an engine after which others come, and ends it with the last one.
 
-    Without it, or where it has ended, programs start by themselves; so they do on other machines. Where this process
-    was given some already, they are used, and none is started.
+    Without it programs start by themselves; so they do on other machines. One that was killed is started anew with the
+    next job, if others come after it, but no second time: what it forks may be too much for this machine. Where this
+    process was given some already, they are used, and none is started.
     """
 
     def __init__(self, executor: Executor, standing: States) -> None:
@@ -73,6 +74,7 @@ class Forking:
         self._jobs: tuple[SweepPlan | None, Mapping[Shared, frozenset[str]]] = None, {}
         self._folder = standing.plan.out.absolute() / FOLDER
         self._servers: dict[Shared, Handle] = {}
+        self._died: set[Shared] = set()
 
     def variables(self, jobs: Iterable[Job], share: Share) -> dict[str, str]:
         """Return the variables by which these jobs, done in one process, find the processes of their engines."""
@@ -84,6 +86,9 @@ class Forking:
             shared = engine.shared
             if (engine.computes and share.on_gpus) or not names & self._sharing(shared):
                 continue
+            if shared in self._servers and shared not in self._died and self._servers[shared].poll() is not None:
+                self._died.add(shared)
+                self._end(shared)
             if shared not in self._servers and self._coming(shared) > 1:
                 self._start(engine, share)
             if shared in self._servers:
