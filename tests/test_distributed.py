@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from agent_sft.engines.deepspeed.extensions import held_extensions
 from agent_sft.engines.environments import engine_versions
-from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS, INSIDE
+from agent_sft.engines.llamafactory.facts import DISTRIBUTIONS
 from tests.conftest import RunCli
 from tests.support import QUICK, final_step, loaded_examples, short_data, tree
 
@@ -130,19 +129,3 @@ def test_two_machines(tmp_path: Path, repo: Path) -> None:
     assert [status for status, _ in ended] == [0, 0], ended
     assert final_step(folder / "out") == 2
     assert "machine 1 is done" in ended[1][1]
-
-
-def test_what_is_left_for_the_end_of_a_process_is_done(train_python: Path) -> None:
-    program = f"""
-    import atexit, sys, threading, time
-    sys.path.insert(0, {str(INSIDE)!r})
-    import train
-    atexit.register(print, "registered")
-    threading.Thread(target=lambda: (time.sleep(0.3), print("begun"))).start()
-    threading.Thread(target=time.sleep, args=(900,), daemon=True).start()
-    train.end()
-    """
-    done = subprocess.run(
-        [train_python, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert (done.returncode, done.stdout.split()) == (0, ["begun", "registered"]), done.stderr

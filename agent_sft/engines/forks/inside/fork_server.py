@@ -30,6 +30,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ending import end, status_of
+
 PR_SET_PDEATHSIG = 1
 STREAMS = 3
 LONGEST_ORDER = 1 << 20
@@ -200,7 +202,13 @@ def main() -> None:
     place, imported, *unread = sys.argv[1:]
     sys.path[0] = str(Path(imported).parent)
     engine = runpy.run_path(imported)
-    run(*Server(place, engine["import_engine"], tuple(unread)).serve(), engine["begin"])
+    order, streams = Server(place, engine["import_engine"], tuple(unread)).serve()
+    status = 0
+    try:
+        run(order, streams, engine["begin"])
+    except SystemExit as asked:
+        status = status_of(asked)
+    end(status)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ and read by it:
 Those of benchmarks that are scored while it trains: see `in_loop.py`.
 """
 
-import atexit
 import contextlib
 import ctypes
 import gc
@@ -22,9 +21,8 @@ import os
 import runpy
 import signal
 import sys
-import threading
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 # Looking for garbage among what is imported, where there is none, takes a sixth of the time of importing it.
 gc.disable()
@@ -181,19 +179,6 @@ def load_to_numbered_processors() -> None:
     torch.serialization.register_package(0, lambda storage: None, here)
 
 
-def end() -> NoReturn:
-    """End this process after all that was left for its end, without taking the interpreter apart.
-
-    A thread of gloo's that asks for Python's lock meanwhile would be ended where C++ allows none to be, and the process
-    aborted: a training that is finished would be told as one that failed.
-    """
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
 def main() -> None:
     """Train."""
     # torchrun's workers must not outlive it when it is killed.
@@ -222,5 +207,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        end()
+    runpy.run_path(str(Path(__file__).parents[2] / "forks" / "inside" / "ending.py"))["end"](0)
