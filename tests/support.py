@@ -76,6 +76,12 @@ def loaded_examples(output_dir: Path) -> list[int]:
     return [int(match[1].replace(",", "")) for match in found if match]
 
 
+def losses(run: Path) -> list[float]:
+    """The loss of every step that was logged."""
+    history = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
 def final_step(output_dir: Path) -> int:
     """The step at which the trainer's own record ends."""
     return int(json.loads((output_dir / "trainer_state.json").read_text())["global_step"])

@@ -9,7 +9,7 @@ import pytest
 from agent_sft.engines.environments import engine_versions
 from agent_sft.engines.llamafactory.facts import REPORTERS
 from tests.conftest import RunCli
-from tests.support import QUICK, short_data
+from tests.support import QUICK, losses, short_data
 
 WRITES = {
     "tensorboard": "out/runs/*/events.*",
@@ -20,7 +20,7 @@ WRITES = {
 
 
 @pytest.mark.slow
-def test_every_tracker_that_is_asked_for_gets_the_metrics(tmp_path: Path, run_cli: RunCli) -> None:
+def test_every_tracker_that_is_asked_for_gets_the_metrics(tmp_path: Path, run_cli: RunCli, full_run: Path) -> None:
     offline = {"WANDB_MODE": "offline", "SWANLAB_MODE": "offline"}
     trackers = [word for tracker in WRITES for word in ("--report-to", tracker)]
     options = ("--steps", "2", *trackers, "--output-dir", "out")
@@ -28,6 +28,7 @@ def test_every_tracker_that_is_asked_for_gets_the_metrics(tmp_path: Path, run_cl
     assert done.returncode == 0, done.stderr
     for tracker, written in WRITES.items():
         assert list(tmp_path.glob(written)), tracker
+    assert losses(tmp_path / "out") == losses(full_run), "started by itself, or forked: it comes to the same"
 
 
 @pytest.mark.slow

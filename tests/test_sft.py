@@ -12,21 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent_sft.engines.forks.sharing import FORKS
 from agent_sft.errors import UserError
 from agent_sft.runs.directory import RunDirectory
 from agent_sft.stages.sft import removed_if_refused
 from tests.conftest import RunCli
 from tests.forks import unforked
-from tests.support import QUICK, SMALL, conversations, final_step, loaded_examples, short_data, tree
+from tests.support import QUICK, SMALL, conversations, final_step, loaded_examples, losses, short_data, tree
 
 pytestmark = pytest.mark.slow
-
-
-def losses(run: Path) -> list[float]:
-    """The loss of every step that was logged."""
-    history = json.loads((run / "trainer_state.json").read_text())["log_history"]
-    return [entry["loss"] for entry in history if "loss" in entry]
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +116,12 @@ def test_fresh_sets_an_earlier_result_aside_and_starts_over(trained: tuple[Path,
     folder, _ = trained
     shutil.copytree(folder / "out put", folder / "fresh")
     options = ("sft", "my data.json", *QUICK, "--epochs", "1", "--fresh", "--output-dir", "fresh")
-    done = run_cli(*options, cwd=folder, env={FORKS: ""})
+    done = run_cli(*options, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "--fresh; set aside in fresh/set-aside/1" in done.stderr
     before = folder / "fresh" / "set-aside" / "1"
     assert (before / "checkpoint-12").is_dir()
-    assert losses(folder / "fresh") == losses(before), "started by itself, or forked: it comes to the same"
+    assert losses(folder / "fresh") == losses(before)
     assert loaded_examples(folder / "fresh") == [24, 24]
 
 
