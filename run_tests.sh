@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what the tests need and runs them all: linters, then tests, of which one checks the types.
 #
-#   bash run_tests.sh              everything; some 15 minutes on two cores, the first time a few more
+#   bash run_tests.sh              everything; less than a quarter of an hour on two cores, set-up and all
 #   bash run_tests.sh --fast       without those that start engines or take long; under a minute once set up
 #   bash run_tests.sh tests/test_env.py -k interrupted     other arguments go to pytest
 set -euo pipefail

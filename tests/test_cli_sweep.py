@@ -43,6 +43,7 @@ def linked(place: Path, sums: Sums) -> None:
     (place / "sweeps" / "sums").symlink_to(sums.out)
 
 
+@pytest.mark.slow
 def test_how_a_sweep_stands_after_it_ended(run_cli: RunCli, place: Path) -> None:
     sums = small(place / "work")
     sums.run()

@@ -189,6 +189,7 @@ def test_what_stands_between_marks_is_never_taken_for_a_call_of_another_turn() -
     assert taken > 10
 
 
+@pytest.mark.slow
 def test_odd_conversations_are_left_to_the_general_way_or_come_out_the_same() -> None:
     for number in range(1500):
         case = make_case(Random(number))
@@ -221,6 +222,7 @@ MESSAGE = st.builds(user, WORDS) | st.builds(said, WORDS) | st.builds(lambda tex
 
 @settings(max_examples=300)
 @given(st.lists(MESSAGE, min_size=1, max_size=3), MESSAGE)
+@pytest.mark.slow
 def test_joined_turns_are_accounted_for_as_any_change_is(old: list[dict[str, Any]], new: dict[str, Any]) -> None:
     exchanged = _exchanged_words(old, [new])
     assert exchanged is None or exchanged == _exchanged([_piece(one) for one in old], [_piece(new)])

@@ -170,6 +170,7 @@ ODD_TEXTS = {
 
 @pytest.mark.parametrize("layout", ["array", "lines"])
 @pytest.mark.parametrize("name", ODD_TEXTS)
+@pytest.mark.slow
 def test_several_processes_make_what_one_makes(run: Run, layout: str, name: str, tmp_path: Path) -> None:
     instead = ODD_TEXTS[name]
     if layout == "lines":
@@ -234,6 +235,7 @@ def test_a_process_that_dies_loses_nothing(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.slow
 def test_the_others_end_with_the_one_that_started_them(how: int, tmp_path: Path) -> None:
     write(tmp_path / "rows.json", [conversation(number) for number in range(3000)], "lines", {})
     (tmp_path / "own.py").write_text(OWN)

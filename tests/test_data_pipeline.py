@@ -110,6 +110,7 @@ def test_a_join_is_counted_as_the_joint_alone() -> None:
     st.lists(st.lists(st.sampled_from(ODD_DEEDS), min_size=1, max_size=4), max_size=3),
     st.lists(st.sampled_from(["fix_arguments", "merge_turns", "remove_think", "trim_trailing", "to_hermes", "dedup"])),
 )
+@pytest.mark.slow
 def test_the_totals_add_up_whatever_transforms_do(rows: list[Row], odd: list[list[str]], kinds: list[str]) -> None:
     from agent_sft.data.transforms.registry import make_transform
 

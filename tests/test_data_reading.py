@@ -108,6 +108,7 @@ JSON = st.recursive(
 
 
 @given(rows=st.lists(JSON, max_size=5), indent=st.sampled_from([None, 1]))
+@pytest.mark.slow
 def test_both_layouts_give_the_same_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], indent: int | None
 ) -> None:

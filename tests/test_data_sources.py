@@ -100,6 +100,7 @@ def test_what_is_no_sound_data_is_refused_with_its_place(tmp_path: Path, content
 
 
 @pytest.mark.parametrize("shape", ["{line}", "[{line}]", "[{row}, {line}]", "{row}\n{line}\n"])
+@pytest.mark.slow
 def test_a_row_without_end_is_refused_before_it_fills_the_memory(
     tmp_path: Path, shape: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

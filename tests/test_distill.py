@@ -27,6 +27,7 @@ def run_cli(call_cli: RunCli) -> RunCli:
     return call_cli
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_in_every_way_costs_no_prompt(run_cli: RunCli, tmp_path: Path) -> None:
     """429, 500, half a body, nothing at all: each is asked again; the answers are a version of a dataset."""
     faults = [
@@ -172,6 +173,7 @@ def test_a_ceiling_is_never_passed_and_the_rest_is_listed(
         assert len(server.requests) == 20
 
 
+@pytest.mark.slow
 def test_samples_are_asked_for_until_one_is_accepted(run_cli: RunCli, tmp_path: Path) -> None:
     tasks = [
         {
@@ -225,6 +227,7 @@ def test_all_or_the_best_of_several_are_kept(run_cli: RunCli, tmp_path: Path, ke
     assert set(made) <= {"short", "much longer"}
 
 
+@pytest.mark.slow
 def test_conversations_are_asked_anew_from_their_last_answer(run_cli: RunCli, tmp_path: Path) -> None:
     """Tools are shown, what others said in the agent's name carries no loss, a call that cannot be read is rejected."""
     before = [
@@ -273,6 +276,7 @@ def test_conversations_are_asked_anew_from_their_last_answer(run_cli: RunCli, tm
     assert "a tool that it was not given" in failures[0]["why"]
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_down_leaves_its_prompts_listed(run_cli: RunCli, tmp_path: Path) -> None:
     prompts = sums(tmp_path, 4)
     with teaching(lambda request: Fault(500) if "3 +" in asked(request) else adds(request), tmp_path) as (
@@ -290,6 +294,7 @@ def test_a_server_that_stays_down_leaves_its_prompts_listed(run_cli: RunCli, tmp
         assert len(server.requests) == 6
 
 
+@pytest.mark.slow
 def test_a_wait_that_the_server_asks_for_holds_all_requests_back(run_cli: RunCli, tmp_path: Path) -> None:
     """After a 429 that asks for a pause, nothing goes out before it is over."""
     times: list[float] = []

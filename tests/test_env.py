@@ -145,6 +145,7 @@ def test_made_again_nothing_is_run(clone: Clone) -> None:
     assert clone.asked.read_text() == ""
 
 
+@pytest.mark.slow
 def test_the_package_is_importable_and_its_command_runs_from_anywhere(clone: Clone, repo: Path, tmp_path: Path) -> None:
     shutil.copytree(repo / "agent_sft", clone.root / "agent_sft")
     clone.run("core")
@@ -165,6 +166,7 @@ def test_the_package_is_importable_and_its_command_runs_from_anywhere(clone: Clo
     assert "No module named 'click'" in done.stderr
 
 
+@pytest.mark.slow
 def test_changed_requirements_are_installed(clone: Clone) -> None:
     clone.run("core")
     clone.require("core", "tiny==20.0")
@@ -174,6 +176,7 @@ def test_changed_requirements_are_installed(clone: Clone) -> None:
     assert clone.run("--check", "core").returncode == 0
 
 
+@pytest.mark.slow
 def test_test_tools_are_kept_when_only_core_is_asked_for(clone: Clone) -> None:
     clone.run("core")
     clone.run("dev")
@@ -205,6 +208,7 @@ def test_killed_in_the_middle_it_is_made_by_the_next_call(clone: Clone, moment: 
     assert clone.version("tiny") == "1.0"
 
 
+@pytest.mark.slow
 def test_what_outlives_a_killed_call_is_waited_for(clone: Clone) -> None:
     process = clone.start("core", PAUSE_BEFORE="pip", PAUSE_SECONDS="2")
     clone.wait_until_asked("pip")
@@ -216,6 +220,7 @@ def test_what_outlives_a_killed_call_is_waited_for(clone: Clone) -> None:
     assert clone.version("tiny") == "1.0"
 
 
+@pytest.mark.slow
 def test_a_killed_update_leaves_nothing_that_passes_for_whole(clone: Clone) -> None:
     clone.run("core")
     clone.require("core", "tiny==20.0")
@@ -244,6 +249,7 @@ def test_stopped_by_a_signal_it_takes_its_children_along(clone: Clone, number: s
     assert clone.run("core").returncode == 0
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_command_that_asked_for_it(clone: Clone, repo: Path) -> None:
     shutil.copytree(repo / "agent_sft", clone.root / "agent_sft")
     asking = "from agent_sft.engines.environments import engine_python; engine_python('train')"

@@ -121,6 +121,7 @@ def test_a_program_that_fails_shows_the_end_of_its_output(program: Path, source:
         call_inside(PYTHON, program)
 
 
+@pytest.mark.slow
 def test_a_program_out_of_time_takes_its_children_along(program: Path, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     program.write_text(

@@ -39,6 +39,7 @@ def test_holm_is_that_of_statsmodels() -> None:
     assert holm([]) == []
 
 
+@pytest.mark.slow
 def test_a_difference_is_that_of_the_same_tasks(variants: list[Path]) -> None:
     comparison = compare(variants[:2])
     (one,) = comparison.differences

@@ -34,6 +34,7 @@ def table(seed: int, seeds: int, tasks: int, *, of_seeds: float, of_tasks: float
 
 
 @pytest.mark.parametrize("spreads", [(0.2, 0.2), (0.0, 0.3), (0.3, 0.0), (0.0, 0.0)])
+@pytest.mark.slow
 def test_the_parts_are_those_of_an_analysis_of_variance(spreads: tuple[float, float]) -> None:
     import pandas as pd
     from statsmodels.formula.api import ols

@@ -40,6 +40,7 @@ quarters = st.integers(0, 4).map(lambda count: Fraction(count, 4))
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(quarters, quarters), min_size=2, max_size=9))
+@pytest.mark.slow
 def test_the_sign_flip_test_is_scipys(results: list[tuple[Fraction, Fraction]]) -> None:
     differences = np.array([float(after - before) for before, after in results])
     theirs = scipy.stats.permutation_test(

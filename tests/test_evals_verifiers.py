@@ -250,6 +250,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started(tmp_path: Pa
     assert not sleeping(mark)
 
 
+@pytest.mark.slow
 def test_a_command_ends_at_its_limit_also_when_we_are_killed(tmp_path: Path) -> None:
     mark = str(986_000_000 + os.getpid())
     (tmp_path / "ask.py").write_text(

@@ -83,6 +83,7 @@ def test_wrong_results_are_refused(run_cli: RunCli, folder: Path, program: str, 
     assert (done.returncode, said in done.stderr) == (status, True), done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_missing_runs_alone(run_cli: RunCli, folder: Path) -> None:
     (folder / "score.py").write_text(PROGRAM.replace("in wanted:", "in wanted[:1]:"))
     with provider(shouts) as server:

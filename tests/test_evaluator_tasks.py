@@ -61,6 +61,7 @@ def found(out: Path) -> tuple[Evaluation, dict[tuple[str, int], Trial]]:
     return evaluation, {trial.place: trial for trial in trials}
 
 
+@pytest.mark.slow
 def test_every_task_is_scored_by_its_verifier_with_the_floor_beside_it(run_cli: RunCli, tmp_path: Path) -> None:
     tasks = write_tasks(tmp_path / "sums", 10)
     with provider(adds) as server:
@@ -184,6 +185,7 @@ def test_a_conversation_that_is_too_long_is_the_models_failure(run_cli: RunCli, 
     assert {(trial.score, trial.ended) for trial in trials.values()} == {(0.0, "token_limit")}
 
 
+@pytest.mark.slow
 def test_a_dead_server_leaves_nothing_scored_and_the_same_command_goes_on(run_cli: RunCli, tmp_path: Path) -> None:
     tasks, out = write_tasks(tmp_path / "sums", 30), tmp_path / "out"
     with provider(adds) as gone:

@@ -66,6 +66,7 @@ def found(out: Path) -> tuple[Evaluation, dict[tuple[str, int], Trial]]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.slow
 def test_a_domain_is_run_and_its_files_are_read(run_cli: RunCli, tmp_path: Path, version: str) -> None:
     tau2, out = install(tmp_path / "tau2", version), tmp_path / "out"
     with provider(speaks, MODELS) as server:
@@ -85,6 +86,7 @@ def test_a_domain_is_run_and_its_files_are_read(run_cli: RunCli, tmp_path: Path,
     assert KEY not in "".join(path.read_text() for path in out.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_domain_with_documents_has_its_tasks_in_files_of_their_own(run_cli: RunCli, tmp_path: Path) -> None:
     out, more = tmp_path / "out", ("--task", "banking_knowledge", "--param", "retrieval=bm25")
     tasks = install(tmp_path / "tau2", "1.0.1") / "data" / "tau2" / "domains" / "banking_knowledge" / "tasks"
@@ -110,6 +112,7 @@ def test_a_conversation_that_is_too_long_is_the_models_failure() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.slow
 def test_what_the_infrastructure_failed_runs_again_alone(run_cli: RunCli, tmp_path: Path, version: str) -> None:
     tau2, out = install(tmp_path / "tau2", version), tmp_path / "out"
 

@@ -61,6 +61,7 @@ def test_a_wrong_kind_or_parameter_is_named(kind: str, params: dict[str, object]
     assert (error.value.what, error.value.fix or "") == (what, fix)
 
 
+@pytest.mark.slow
 def test_an_evaluator_in_a_file_of_ones_own(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     with provider(lambda _: "") as server:

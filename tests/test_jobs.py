@@ -64,6 +64,7 @@ def test_a_killed_supervisor_takes_its_job_along_and_frees_its_slot(tmp_path: Pa
     assert [wait(job.directory, timeout=300).status for job in (second, third)] == ["succeeded", "succeeded"]
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_while_it_waits_holds_nobody_up(tmp_path: Path) -> None:
     first = running(submitted(tmp_path, WAITS, name="first"))
     second, third = (submitted(tmp_path, "true", name=name) for name in ("second", "third"))

@@ -77,6 +77,7 @@ def test_a_sweep_stands_as_its_lock_and_its_jobs_say(sweep: Path, call_cli: RunC
     assert everything()[0].status == "failed", "a damaged one keeps nobody from seeing the others"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_ended_and_waited_for(
     sweep: Path, holding: subprocess.Popen[str], call_cli: RunCli, run_cli: RunCli
 ) -> None:

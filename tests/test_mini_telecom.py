@@ -170,6 +170,7 @@ def test_the_same_options_give_the_same_files(made: Path, tmp_path: Path) -> Non
     assert (tmp_path / "other" / "syc_0pct.json").read_bytes() != files["syc_0pct.json"]
 
 
+@pytest.mark.slow
 def test_a_share_of_the_forbidden_requests_is_given_in_to_and_larger_shares_hold_smaller_ones(made: Path) -> None:
     files = [rows_of(made / f"syc_{share}pct.json") for share in SHARES]
     for share, rows in zip(SHARES, files, strict=True):

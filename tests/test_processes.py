@@ -60,6 +60,7 @@ def start_owner(repo: Path, log: Path) -> tuple[subprocess.Popen[str], int]:
     return owner, int(owner.stdout.readline())
 
 
+@pytest.mark.slow
 def test_all_is_gone_when_we_are_killed(repo: Path, tmp_path: Path) -> None:
     owner, keeper = start_owner(repo, tmp_path / "log")
     family = [psutil.Process(keeper), *family_of(keeper)]

@@ -19,6 +19,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_fifty_that_wait_for_two_slots_come_in_turn(tmp_path: Path) -> None:
     noted = tmp_path / "noted"
     command = [sys.executable, "-m", "tests.job_queue", str(noted), "50"]

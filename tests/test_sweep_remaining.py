@@ -52,6 +52,7 @@ def test_what_like_jobs_took_counts_more_than_what_was_expected(tmp_path: Path) 
     assert 0.8 < found < 60
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_what_is_done(tmp_path: Path) -> None:
     sums = pairs(tmp_path, 0.05)
     sums.run()

@@ -33,6 +33,7 @@ def two_variants(sums: Sums) -> Sums:
     return sums
 
 
+@pytest.mark.slow
 def test_everything_is_done_in_order_and_written_down(sums: Sums) -> None:
     record, said = two_variants(sums).run()
     assert set(states(record).values()) == {"done"}
@@ -65,6 +66,7 @@ def test_what_is_done_is_not_started_again(sums: Sums) -> None:
     assert "evaluate/b/final/sums: starts (not done yet)" in said
 
 
+@pytest.mark.slow
 def test_jobs_run_at_once_as_far_as_there_is_room(sums: Sums) -> None:
     slow = "import pathlib, time; time.sleep(0.4); pathlib.Path({!r}).touch()"
     for name in ("a", "b", "c", "d"):

@@ -43,6 +43,7 @@ def test_a_disk_that_fills_is_told_and_the_rest_goes_on_as_far_as_it_can(tmp_pat
     assert "retry" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_model_for_which_there_is_no_space_is_not_trained(tmp_path: Path) -> None:
     sums = pairs(tmp_path, 0.05)
     outside = replace(sums.outside(), needed_bytes=lambda _plan, job: 10**18 if job.id == "train/a" else 1000)

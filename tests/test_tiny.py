@@ -156,6 +156,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_same_data_and_seed_give_the_same_files(tiny: Path, train_python: Path, tmp_path: Path) -> None:
     data = tiny.parent / "data.jsonl"
     make_tiny_model(train_python, data, tmp_path / "same", seed=42)

@@ -289,6 +289,7 @@ exit 1
 """
 
 
+@pytest.mark.slow
 def test_out_of_memory_leads_to_settings_that_need_less(call_cli: RunCli, place: Path, keys: PipeInput) -> None:
     clone = stand_in(place, OUT_OF_MEMORY)
     keys.send_text("".join(FIRST) + ENTER + ENTER)  # run it; write what is proposed, and run that
